@@ -1,0 +1,345 @@
+"""fleet.yaml as frozen objects: the one source of truth for hosts, ports, secrets, thresholds, schedules, retention.
+
+In the incident of January 2026 scripts, `.env` and containers each had their own idea of ports and credentials, and
+nothing failed loudly. So here everything is checked before anything runs: unknown keys, wrong types, bad schedules and
+unset secrets are refused with the file, the key and the reason. Secrets are only ever named; they are read from the
+environment, or from `.env` beside the file, at the moment of use.
+"""
+
+import os
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from croniter import croniter
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from mem0_assets.errors import ConfigurationError
+
+Tier = Literal["hourly", "daily", "weekly", "monthly"]
+TIERS: tuple[Tier, ...] = ("hourly", "daily", "weekly", "monthly")
+
+Model = TypeVar("Model", bound=BaseModel)
+DEPLOYMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def _path_beside_fleet(value: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base", Path.cwd())
+    return Path(os.path.abspath(base / value.expanduser()))
+
+
+FleetPath = Annotated[Path, AfterValidator(_path_beside_fleet)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Postgres(_Strict):
+    """Where the memories live. Either a server that exists, or `embedded`: a server of our own in a folder."""
+
+    embedded: FleetPath | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(5432, ge=1, le=65535)
+    user: str = "postgres"
+    password_env: str | None = None
+    database: str = "mem0"
+    collection: str = "memories"
+    _env_file: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _embedded_stands_alone(self) -> Self:
+        given = self.model_fields_set
+        if self.embedded is not None:
+            extra = sorted(given & {"host", "port", "user", "password_env"})
+            if extra:
+                raise ValueError(f"`embedded` stands alone: remove {', '.join(extra)}")
+        elif missing := sorted({"host", "user", "database"} - given):
+            raise ValueError(f"missing {', '.join(missing)} (or `embedded: FOLDER` alone)")
+        return self
+
+    def password(self) -> str | None:
+        """The password, read now; None where the server needs none."""
+        return read_secret(self.password_env, self._env_file) if self.password_env else None
+
+    @property
+    def address(self) -> str:
+        """What people call this database: never holds a secret."""
+        if self.embedded is not None:
+            return f"{self.database} in {self.embedded}"
+        place = self.host if self.host.startswith("/") else f"{self.host}:{self.port}"
+        return f"{self.database} at {place}"
+
+
+class Dump(_Strict):
+    """How the dump is written. `sql`: one plain .sql.gz, as stock tools expect."""
+
+    format: Literal["sql"] = "sql"
+
+
+class Schedule(_Strict):
+    """When things run, as cron lines in one time zone; null turns one off."""
+
+    timezone: str = "UTC"
+    hourly: str | None = "0 * * * *"
+    daily: str | None = "30 2 * * *"
+    weekly: str | None = "30 2 * * 0"
+    monthly: str | None = "30 2 1 * *"
+    drill: str | None = "30 4 * * 1"
+    report: str | None = "0 8 * * *"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"unknown time zone {value!r}: use a name like Europe/London")
+        return value
+
+    @field_validator("hourly", "daily", "weekly", "monthly", "drill", "report")
+    @classmethod
+    def _valid_cron(cls, value: str | None) -> str | None:
+        if value is not None and (len(value.split()) != 5 or not croniter.is_valid(value)):
+            raise ValueError(f"{value!r} is not a cron line of five fields")
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def tiers(self) -> dict[Tier, str]:
+        """The cron line of each tier that is on."""
+        lines: dict[Tier, str | None] = {
+            "hourly": self.hourly,
+            "daily": self.daily,
+            "weekly": self.weekly,
+            "monthly": self.monthly,
+        }
+        return {tier: line for tier, line in lines.items() if line}
+
+
+class Retention(_Strict):
+    """How many verified backups each tier keeps. At least one: the newest proven backup is never deleted."""
+
+    hourly: int = Field(24, ge=1)
+    daily: int = Field(7, ge=1)
+    weekly: int = Field(4, ge=1)
+    monthly: int = Field(12, ge=1)
+
+    def of(self, tier: Tier) -> int:
+        count: int = getattr(self, tier)
+        return count
+
+
+class Limits(_Strict):
+    """What a backup must hold to be believed, and what a live deployment must not lose."""
+
+    min_rows: int = Field(1, ge=0)
+    min_bytes: int = Field(0, ge=0)
+    max_drop: float = Field(0.5, ge=0, le=1)
+    min_namespace: int = Field(10, ge=1)
+    warn_rows: int = Field(100, ge=0)
+    warn_bytes: int = Field(1048576, ge=0)
+    baseline: int | None = Field(None, ge=0)
+
+
+class Deployment(_Strict):
+    """One mem0 installation. `name` and `backups` (its folder) are filled in from where it stands in the file."""
+
+    name: str
+    backups: Path
+    postgres: Postgres
+    dump: Dump = Dump()
+    schedule: Schedule = Schedule()
+    retention: Retention = Retention()
+    limits: Limits = Limits()
+
+
+class TelegramSettings(_Strict):
+    """Where alerts go. Both values are names of environment variables."""
+
+    bot_token_env: str = "TELEGRAM_BOT_TOKEN"
+    chat_id_env: str = "TELEGRAM_CHAT_ID"
+    api_url: str = "https://api.telegram.org"
+    _env_file: Path | None = PrivateAttr(None)
+
+    @field_validator("api_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with https:// (or http:// for a server of your own)")
+        return value.rstrip("/")
+
+    def bot_token(self) -> str:
+        return read_secret(self.bot_token_env, self._env_file)
+
+    def chat_id(self) -> str:
+        return read_secret(self.chat_id_env, self._env_file)
+
+
+class Alerting(_Strict):
+    """How often one incident is repeated, and how long a database may be away (a restart) before it is one."""
+
+    cooldown_seconds: float = Field(3600, gt=0)
+    unreachable_seconds: float = Field(30, ge=0)
+
+
+class Fleet(_Strict):
+    """All deployments of one fleet.yaml."""
+
+    path: Path
+    backups_root: Path
+    telegram: TelegramSettings | None = None
+    alerts: Alerting = Alerting()
+    deployments: dict[str, Deployment]
+
+    @property
+    def alerts_folder(self) -> Path:
+        """Where undelivered messages wait. A deployment's name cannot begin with a dot."""
+        return self.backups_root / ".alerts"
+
+    def deployment(self, name: str) -> Deployment:
+        """The deployment of this name, or a ConfigurationError that lists those there are."""
+        if name not in self.deployments:
+            known = ", ".join(self.deployments)
+            raise ConfigurationError(f"{self.path}: there is no deployment {name!r}; there are: {known}")
+        return self.deployments[name]
+
+
+class _FleetFile(_Strict):
+    """The file as a person writes it; `load_fleet` turns it into a Fleet."""
+
+    backups_root: FleetPath
+    env_file: FleetPath = Field(default=Path(".env"), validate_default=True)
+    telegram: TelegramSettings | None = None
+    alerts: Alerting = Alerting()
+    deployments: dict[str, dict[str, Any]] = Field(min_length=1)
+
+    @field_validator("deployments")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not DEPLOYMENT_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a deployment name: letters, digits and _ only, a letter first")
+        return value
+
+
+def fleet_path(given: Path | None = None) -> Path:
+    """Which fleet.yaml is meant: the one given, else $MEM0_FLEET, else fleet.yaml in the working directory."""
+    return Path(os.path.abspath(given or os.environ.get("MEM0_FLEET") or "fleet.yaml"))
+
+
+def load_fleet(path: Path | None = None) -> Fleet:
+    """Read, check and freeze fleet.yaml. Raises ConfigurationError with the file, the key and the reason."""
+    path = fleet_path(path)
+    file = _validated(_FleetFile, _read_yaml(path), path, ())
+    deployments = {}
+    for name, raw in file.deployments.items():
+        for key in ("name", "backups"):
+            if key in raw:
+                raise ConfigurationError(f"{path}: deployments.{name}.{key}: unknown key")
+        place = {"name": name, "backups": file.backups_root / name}
+        deployments[name] = _validated(Deployment, {**raw, **place}, path, ("deployments", name))
+    fleet = Fleet(
+        path=path,
+        backups_root=file.backups_root,
+        telegram=file.telegram,
+        alerts=file.alerts,
+        deployments=deployments,
+    )
+    _require_secrets(fleet, file.env_file)
+    return fleet
+
+
+def read_secret(name: str, env_file: Path | None) -> str:
+    """The value of an environment variable, or of the same name in `.env`; never empty.
+
+    Read anew at each use, so that a rotated password needs no restart.
+    """
+    value = os.environ.get(name) or (dotenv_values(env_file).get(name) if env_file and env_file.is_file() else None)
+    if not value:
+        where = f" nor in {env_file}" if env_file else ""
+        raise ConfigurationError(f"the environment variable {name} is not set, neither in the environment{where}")
+    return value
+
+
+def _require_secrets(fleet: Fleet, env_file: Path) -> None:
+    named = {}
+    if fleet.telegram:
+        fleet.telegram._env_file = env_file
+        named["telegram.bot_token_env"] = fleet.telegram.bot_token_env
+        named["telegram.chat_id_env"] = fleet.telegram.chat_id_env
+    for deployment in fleet.deployments.values():
+        deployment.postgres._env_file = env_file
+        if deployment.postgres.password_env:
+            named[f"deployments.{deployment.name}.postgres.password_env"] = deployment.postgres.password_env
+    for key, name in named.items():
+        try:
+            read_secret(name, env_file)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{fleet.path}: {key}: {error.message}", next_step=f"Export it, or write {name}=... into {env_file}"
+            ) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path}: there is no such file",
+            next_step="Write one with `mem0-assets init`, or name yours with --fleet or $MEM0_FLEET",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    try:
+        content = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: must hold keys and values, as fleet.example.yaml does")
+    return content
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys without a word: a second `prd:` would silently replace the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _validated(model: type[Model], raw: Any, path: Path, prefix: tuple[str, ...]) -> Model:
+    try:
+        return model.model_validate(raw, context={"base": path.parent})
+    except ValidationError as error:
+        lines = [_plain(problem, prefix) for problem in error.errors(include_url=False, include_input=False)]
+        raise ConfigurationError(f"{path}: " + "; ".join(lines)) from None
+
+
+def _plain(problem: Any, prefix: tuple[str, ...]) -> str:
+    """One pydantic problem as `key: reason`. Inputs are left out: a secret may have been written there."""
+    key = ".".join(str(part) for part in (*prefix, *problem["loc"])) or "file"
+    reason = {"extra_forbidden": "unknown key", "missing": "is required"}.get(problem["type"], problem["msg"])
+    return f"{key}: {reason.removeprefix('Value error, ')}"
