@@ -1,0 +1,137 @@
+"""One consistent cut of a live deployment: census, identity and dump of the same exported snapshot, as a candidate.
+
+Because the manifest's numbers and the dump's rows are the same instant, everything after may demand exact equality. A
+dump beside a separate count would differ by every memory written in between, and a tolerance would hide small losses.
+"""
+
+import shutil
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mem0_assets
+from mem0_assets.backups.catalog import Catalog
+from mem0_assets.backups.files import plain_disk_errors, sha256_of, sync_folder, write_file, write_json
+from mem0_assets.backups.formats.sql_writer import Progress, write_dump
+from mem0_assets.backups.instructions import restore_instructions
+from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Index, Manifest, checksums
+from mem0_assets.errors import Mem0AssetsError, NoSpaceError
+from mem0_assets.fleet import Deployment, Tier
+from mem0_assets.live.census import read_census
+from mem0_assets.live.postgres import SCHEMA, Connection, answers_within, connect, connection_settings, snapshot
+from mem0_assets.live.programs import find_program
+from mem0_assets.live.tables import count_tables, user_tables
+
+QUERY_SECONDS = 30.0
+# Space that must be free beyond the last dump's size: half as much again, and never less than this.
+LEAST_FREE_BYTES = 64 << 20
+
+
+def capture(
+    deployment: Deployment,
+    catalog: Catalog,
+    tiers: Iterable[Tier],
+    *,
+    now: datetime | None = None,
+    progress: Progress = lambda plain_bytes: None,
+) -> Path:
+    """Write a complete candidate and return its folder. Call it with the catalog's lock held.
+
+    Raises UnreachableError, TableMissingError, NoSpaceError, DumpFailedError, ClientMissingError: then no candidate is
+    left, and the failed attempt is in the journal.
+    """
+    sequence = catalog.next_sequence()
+    candidate: Path | None = None
+    try:
+        with plain_disk_errors(catalog.root):
+            _require_space(catalog)
+            candidate = catalog.new_candidate((now or datetime.now(UTC)).astimezone(deployment.schedule.zone))
+            _fill(deployment, candidate, sequence, tuple(tiers), progress)
+            return candidate
+    except Mem0AssetsError as error:
+        if candidate is not None:
+            catalog.discard(candidate)
+        catalog.attempt_failed(sequence, error)
+        raise
+    except BaseException:
+        if candidate is not None:
+            catalog.discard(candidate)
+        raise
+
+
+def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[Tier, ...], progress: Progress) -> None:
+    started = time.monotonic()
+    postgres = deployment.postgres
+    dump = candidate / "postgres" / f"mem0_{candidate.name}.sql.gz"
+    dump.parent.mkdir()
+    with connect(postgres, seconds=None) as connection:
+        program = find_program("pg_dump", connection.info.server_version // 10000)
+        with answers_within(connection, QUERY_SECONDS):
+            tables = user_tables(connection)
+        with snapshot(connection, {*tables, (SCHEMA, postgres.collection)}):
+            with answers_within(connection, QUERY_SECONDS):
+                census = read_census(connection, postgres.collection)
+                rows = count_tables(connection)
+                indexes = _indexes(connection, postgres.collection)
+                exported = _export(connection)
+            written = write_dump(program, connection_settings(postgres), exported, dump, progress=progress)
+    path = str(dump.relative_to(candidate))
+    manifest = Manifest(
+        backup=candidate.name,
+        deployment=deployment.name,
+        sequence=sequence,
+        tiers=tiers,
+        created_at=census.taken_at.astimezone(deployment.schedule.zone),
+        census=census,
+        tables=rows,
+        indexes=indexes,
+        format=deployment.dump.format,
+        program=str(program),
+        seconds=round(time.monotonic() - started, 3),
+        files=(BackupFile(path, written.bytes, written.sha256, written.plain_bytes),),
+        warnings=written.warnings,
+        made_by=f"mem0-assets {mem0_assets.__version__}",
+    )
+    _seal(candidate, manifest)
+
+
+def _seal(candidate: Path, manifest: Manifest) -> None:
+    """Write what vouches for the dump; the manifest last: a folder with a manifest is a complete candidate."""
+    write_file(candidate / RESTORE, restore_instructions(manifest))
+    digests = {file.path: file.sha256 for file in manifest.files} | {RESTORE: sha256_of(candidate / RESTORE)}
+    write_file(candidate / CHECKSUMS, checksums(digests))
+    sync_folder(candidate / "postgres")
+    write_json(candidate / f"{MANIFEST}.part", manifest.as_json())
+    (candidate / f"{MANIFEST}.part").rename(candidate / MANIFEST)
+    sync_folder(candidate)
+
+
+def _require_space(catalog: Catalog) -> None:
+    newest = catalog.newest_verified()
+    needed = max(int(1.5 * newest.bytes) if newest else 0, LEAST_FREE_BYTES)
+    free = shutil.disk_usage(catalog.root).free
+    if free < needed:
+        raise NoSpaceError(
+            f"{catalog.root} has {free:,} bytes free and this backup needs about {needed:,}",
+            next_step="Free space there; no backup was lost",
+        )
+
+
+def _indexes(connection: Connection, collection: str) -> tuple[Index, ...]:
+    rows = connection.execute(
+        """
+        SELECT i.relname AS name, m.amname AS method
+          FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
+          JOIN pg_class c ON c.oid = x.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = %s AND c.relname = %s ORDER BY 1
+        """,
+        (SCHEMA, collection),
+    ).fetchall()
+    return tuple(Index(**row) for row in rows)
+
+
+def _export(connection: Connection) -> str:
+    row = connection.execute("SELECT pg_export_snapshot() AS name").fetchone()
+    assert row is not None
+    return str(row["name"])

@@ -1,0 +1,129 @@
+"""What a backup claims of itself, written in the dump's own snapshot, and the files that prove the claim.
+
+The manifest and the dump are the same instant, so whoever reads the dump back may demand exact equality.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from mem0_assets.errors import Mem0AssetsError
+from mem0_assets.fleet import Tier
+from mem0_assets.live.census import Census
+
+MANIFEST = "manifest.json"
+CHECKSUMS = "SHA256SUMS"
+RESTORE = "RESTORE.md"
+FORMAT_VERSION = 1
+
+
+class ManifestError(Mem0AssetsError):
+    """A manifest that cannot be read: the backup's files may still be good, but nothing vouches for them."""
+
+    code = "corrupt"
+
+
+@dataclass(frozen=True)
+class BackupFile:
+    """One file of a backup: its path inside the folder, its bytes on disk, their sha256, and the bytes inside it."""
+
+    path: str
+    bytes: int
+    sha256: str
+    plain_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index that a restored collection must have: its name and its access method (btree, hnsw, gin)."""
+
+    name: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One backup's claim. `tables` maps every table of the database to its rows; `seconds` is what the dump took.
+
+    `sequence` grows with every attempt: a clock that was set back cannot make an old backup the newest.
+    """
+
+    backup: str
+    deployment: str
+    sequence: int
+    tiers: tuple[Tier, ...]
+    created_at: datetime
+    census: Census
+    tables: Mapping[str, int]
+    indexes: tuple[Index, ...]
+    format: str
+    program: str
+    seconds: float
+    files: tuple[BackupFile, ...]
+    warnings: tuple[str, ...] = ()
+    made_by: str = field(default="")
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def dump(self) -> BackupFile:
+        """The dump of the memories' database."""
+        return self.files[0]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "format_version": FORMAT_VERSION,
+            **vars(self),
+            "tiers": list(self.tiers),
+            "created_at": self.created_at.isoformat(),
+            "census": self.census.as_json(),
+            "tables": dict(self.tables),
+            "indexes": [vars(index) for index in self.indexes],
+            "files": [file.as_json() for file in self.files],
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Manifest":
+        if content.get("format_version") != FORMAT_VERSION:
+            raise ManifestError(
+                f"this manifest has format_version {content.get('format_version')!r}, not {FORMAT_VERSION}",
+                next_step="It was written by another version of mem0-assets: read it with that one",
+            )
+        values = {name: content[name] for name in cls.__dataclass_fields__}
+        return cls(
+            **{
+                **values,
+                "tiers": tuple(content["tiers"]),
+                "created_at": datetime.fromisoformat(content["created_at"]),
+                "census": Census.from_json(content["census"]),
+                "indexes": tuple(Index(**index) for index in content["indexes"]),
+                "files": tuple(BackupFile(**file) for file in content["files"]),
+                "warnings": tuple(content["warnings"]),
+            }
+        )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a backup's folder. Raises ManifestError where it is missing, damaged or of another version."""
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Manifest.from_json(cast(dict[str, Any], content))
+    except FileNotFoundError:
+        raise ManifestError(f"{path} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+
+
+def checksums(files: Mapping[str, str]) -> str:
+    """The text of SHA256SUMS, as `sha256sum -c` reads it. `files` maps a path inside the folder to its sha256."""
+    return "".join(f"{digest}  {path}\n" for path, digest in files.items())
