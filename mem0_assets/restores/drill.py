@@ -1,0 +1,166 @@
+"""A drill: a backup restored for real into a scratch server, compared with its manifest, measured and thrown away.
+
+What none of the peers has whole: a restore of the same major version, exact equality per namespace, indexes that are
+valid, and a search that finds what was stored. A backup that has not been restored is a hope.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from mem0_assets.backups.catalog import Catalog
+from mem0_assets.backups.files import plain_disk_errors
+from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes, load_dump
+from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.validation import dump_of, plain_blocks, verify_files
+from mem0_assets.errors import NoSpaceError, NotFoundError
+from mem0_assets.fleet import Deployment
+from mem0_assets.live.census import Census, read_census
+from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
+from mem0_assets.live.postgres import SCHEMA, snapshot
+from mem0_assets.live.programs import find_program
+from mem0_assets.restores.checks import (
+    Expected,
+    check_contents,
+    check_indexes,
+    check_search,
+    check_tables,
+    compare_counts,
+)
+from mem0_assets.restores.scratch import DATABASE, connect_scratch, scratch_major, scratch_server
+from mem0_assets.verdicts import Reason, Verdict
+
+Tell = Callable[[str], None]
+# Roles that a foreign dump may name and a scratch server lacks: each costs one more attempt.
+MOST_ROLES = 20
+
+
+@dataclass(frozen=True)
+class DrillResult:
+    """What a drill proved. `seconds`: `restore` until the data were readable, `index`, `checks`, and `total`."""
+
+    backup: str
+    verdict: Verdict
+    total: int
+    namespaces: dict[str, int]
+    seconds: dict[str, float]
+    server_version: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **self.verdict.as_json(),
+            "backup": self.backup,
+            "total": self.total,
+            "namespaces": self.namespaces,
+            "seconds": self.seconds,
+            "server_version": self.server_version,
+        }
+
+
+def drill(deployment: Deployment, backup: str = "latest", *, tell: Tell = lambda what: None) -> DrillResult:
+    """Restore a backup ("latest" is the newest verified one) into a scratch server and compare it, exactly.
+
+    The result is in the journal, whatever it is. Raises NotFoundError, NoSpaceError, NoScratchServerError.
+    """
+    catalog = Catalog(deployment)
+    chosen = catalog.find(backup)
+    if chosen.state != "verified":
+        raise NotFoundError(f"{chosen.backup} is {chosen.state}, and only verified backups are drilled")
+    with plain_disk_errors(catalog.root):
+        catalog.candidates_folder.mkdir(parents=True, exist_ok=True)
+        _require_space(catalog, chosen)
+        result = _drill(deployment, catalog, chosen, tell)
+        catalog.journal.record("drill", **result.as_json())
+    return result
+
+
+def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell) -> DrillResult:
+    started = time.monotonic()
+    tell("checking the files")
+    files = verify_files(backup.path)
+    version = backup.manifest.census.identity.server_version if backup.manifest else files.contents.server_version
+    expected = _expected(deployment, backup, files.contents.collection)
+    with scratch_server(catalog.candidates_folder, scratch_major(version)) as server:
+        tell(f"restoring into a scratch server (PostgreSQL {server.made_by})")
+        try:
+            times = _load(server, backup.path)
+        except LoadFailedError as error:
+            verdict = files.verdict + Verdict((Reason("restore_failed", error.message),))
+            return DrillResult(backup.backup, verdict, 0, {}, _seconds(started), str(server.made_by))
+        tell("comparing with the manifest")
+        loaded = time.monotonic()
+        census, verdict = _compare(server, expected)
+        seconds = _seconds(started, times, time.monotonic() - loaded)
+        version = census.identity.server_version or str(server.made_by)
+    return DrillResult(backup.backup, files.verdict + verdict, census.total, census.namespaces, seconds, version)
+
+
+def _compare(server: EmbeddedServer, expected: Expected) -> tuple[Census, Verdict]:
+    with connect_scratch(server) as connection, snapshot(connection, [(SCHEMA, expected.collection)]):
+        census = read_census(connection, expected.collection)
+        verdict = (
+            compare_counts(expected, census)
+            + check_tables(connection, expected)
+            + check_contents(connection, expected.collection)
+            + check_indexes(connection, expected)
+            + check_search(connection, expected.collection)
+        )
+    return census, verdict
+
+
+def _load(server: EmbeddedServer, folder: Path) -> LoadTimes:
+    """Load the dump; a role that it names and that is missing is made, and the load begun again in a new database."""
+    program = find_program("psql", server.made_by or 0)
+    settings = {"host": str(server.socket_folder), "port": 5432, "user": SUPERUSER, "dbname": DATABASE}
+    made: set[str] = set()
+    while True:
+        try:
+            return load_dump(program, settings, plain_blocks(dump_of(folder)))
+        except LoadFailedError as error:
+            role = error.missing_role
+            if role is None or role in made or len(made) >= MOST_ROLES:
+                raise
+            made.add(role)
+            _begin_again(server, role)
+
+
+def _begin_again(server: EmbeddedServer, role: str) -> None:
+    with connect_scratch(server, "postgres") as connection:
+        connection.execute(f"DROP DATABASE {DATABASE}")
+        connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
+        connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+
+
+def _expected(deployment: Deployment, backup: Backup, collection: str | None) -> Expected:
+    manifest = backup.manifest
+    return Expected(
+        collection=manifest.census.collection if manifest else collection or deployment.postgres.collection,
+        total=backup.total or 0,
+        namespaces=backup.namespaces,
+        dimensions=backup.dimensions,
+        tables=manifest.tables if manifest else None,
+        indexes=manifest.indexes if manifest else None,
+    )
+
+
+def _require_space(catalog: Catalog, backup: Backup) -> None:
+    """A restored table and its indexes take about as much as the SQL text that they come from."""
+    plain = backup.manifest.dump.plain_bytes if backup.manifest else 3 * backup.bytes
+    free = shutil.disk_usage(catalog.root).free
+    if free < plain + (256 << 20):
+        raise NoSpaceError(f"a drill of {backup.backup} needs about {plain:,} bytes and {free:,} are free")
+
+
+def _seconds(started: float, times: LoadTimes | None = None, checks: float = 0.0) -> dict[str, float]:
+    parts = {
+        "restore": times.readable if times else 0.0,
+        "index": times.indexes if times else 0.0,
+        "checks": checks,
+        "total": time.monotonic() - started,
+    }
+    return {name: round(value, 3) for name, value in parts.items()}

