@@ -1,0 +1,169 @@
+"""What is wrong now: pure rules from what was seen to findings, each with its severity and the one command to run next.
+
+Seeds of these rules fired wrongly or never: "drop since the last scrape" is over after one scrape and never alarmed,
+and a namespace of 33 memories vanished below every threshold on the total. Here everything is held against the last
+verified backup, per namespace, and against the identity of the database.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from mem0_assets.backups.claims import Standard, drop
+from mem0_assets.backups.inventory import Backup
+from mem0_assets.fleet import Deployment, Schedule
+from mem0_assets.live.census import Census
+from mem0_assets.timetable import overdue_since
+from mem0_assets.verdicts import Verdict
+
+Severity = Literal["info", "warning", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
+
+# Which rules looked: an incident ends only when the rules that saw it look again and do not find it.
+Scope = Literal["reach", "memories", "backups", "drills", "runs", "checks", "alerts"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong now. `key` stays the same while it gets worse or better; `kind` names what it is.
+
+    `hold` is how many seconds it may last before anybody is told (a restart). `implied`: another finding says it too,
+    so it is recorded and not told.
+    """
+
+    key: str
+    kind: str
+    severity: Severity
+    what: str
+    command: str
+    hold: float = 0.0
+    implied: bool = False
+
+
+def judge_memories(deployment: Deployment, census: Census, standard: Standard) -> list[Finding]:
+    """Losses that a census shows, against the last verified backup and the accepted identity."""
+    command = _restore_command(deployment, standard.previous)
+    findings = _judge_identity(deployment, census, standard, command)
+    total = _judge_total(census, standard, command)
+    findings += total
+    zero = any(finding.kind == "count_zero" for finding in total)
+    findings += _judge_namespaces(census, standard, command, implied=zero)
+    baseline = deployment.limits.baseline
+    if baseline is not None and census.total < baseline:
+        what = f"{census.total} memories, below the baseline of {baseline}"
+        status = f"mem0-assets counts {deployment.name}"
+        findings.append(Finding("baseline", "below_baseline", "info", what, status, implied=bool(total)))
+    return findings
+
+
+def table_missing(deployment: Deployment, message: str, previous: Backup | None) -> Finding:
+    """The database answers and the collection is not in it: as bad as a count of zero, and of the same incident."""
+    held = f" {previous.backup} holds {previous.total} memories." if previous else ""
+    command = _restore_command(deployment, previous)
+    return Finding("count", "table_missing", "critical", f"The memories' table is gone: {message}.{held}", command)
+
+
+def unreachable(deployment: Deployment, message: str, hold: float) -> Finding:
+    """Nothing is known. Not a loss: nobody is told before `hold` seconds, as a restart takes some."""
+    command = f"mem0-assets counts {deployment.name}"
+    return Finding("unreachable", "database_unreachable", "critical", f"{message}.", command, hold=hold)
+
+
+def judge_backups(
+    deployment: Deployment, newest: Backup | None, refusal: tuple[str, Verdict] | None, now: datetime
+) -> list[Finding]:
+    """A refused newest attempt, a backup that is overdue, and a deployment that was never backed up."""
+    name, schedule = deployment.name, deployment.schedule
+    findings = []
+    if refusal:
+        attempt, verdict = refusal
+        what = f"The newest attempt ({attempt}) was refused: {verdict.sentence()}. No good backup was touched."
+        findings.append(Finding("backup_refused", "backup_refused", "critical", what, f"mem0-assets backups {name}"))
+    if newest is None:
+        what = "There is no verified backup of these memories at all."
+        command = f"mem0-assets backup {name}"
+        findings.append(Finding("backup_overdue", "never_backed_up", "warning", what, command, implied=bool(refusal)))
+    elif late := _late(schedule, newest.created_at, now):
+        what = f"The newest verified backup is {newest.backup}; one was due at {late.isoformat()}."
+        severity: Severity = "critical" if (now - late).total_seconds() > 86400 else "warning"
+        command = f"mem0-assets backup {name}"
+        findings.append(Finding("backup_overdue", "backup_overdue", severity, what, command, implied=bool(refusal)))
+    return findings
+
+
+def judge_drills(
+    deployment: Deployment, verified: Sequence[Backup], last: tuple[str, Verdict] | None, now: datetime
+) -> list[Finding]:
+    """The last drill (its backup and verdict) failed, or no drill has succeeded for longer than the schedule allows."""
+    command = f"mem0-assets drill {deployment.name}"
+    if last and not last[1].ok:
+        what = f"The drill of {last[0]} failed: {last[1].sentence()}."
+        return [Finding("drill", "drill_failed", "critical", what, command)]
+    line = deployment.schedule.drill
+    if line is None or not verified:
+        return []
+    since = max((backup.drilled_at for backup in verified if backup.drilled_at), default=verified[-1].created_at)
+    late = overdue_since([line], deployment.schedule.zone, since, now)
+    if late is None:
+        return []
+    what = f"No backup has been restored in a drill since {since.isoformat()}; one was due at {late.isoformat()}."
+    return [Finding("drill", "drill_overdue", "warning", what, command)]
+
+
+def _judge_identity(deployment: Deployment, census: Census, standard: Standard, command: str) -> list[Finding]:
+    if standard.identity is None:
+        return []
+    changes = census.identity.changes_from(standard.identity)
+    before, after = standard.identity.dimensions, census.identity.dimensions
+    if before and after and before != after:
+        changes.append(f"the vectors' dimensions changed from {before} to {after}")
+    if not changes:
+        return []
+    what = f"This is another database than before: {'; '.join(changes)}. If it is meant: "
+    what += f"mem0-assets accept {deployment.name} --identity --reason WHY"
+    return [Finding("identity", "identity_changed", "critical", what, command)]
+
+
+def _judge_total(census: Census, standard: Standard, command: str) -> list[Finding]:
+    previous, limits = standard.previous, standard.limits
+    before = (previous.total if previous else None) or 0
+    since = f" {previous.backup} holds {before}." if previous else ""
+    if census.total == 0 and (before or limits.min_rows):
+        what = f"The table {census.collection} holds no memories at all.{since} Do not restart any container."
+        return [Finding("count", "count_zero", "critical", what, command)]
+    if drop(before, census.total) > limits.max_drop:
+        what = f"{census.total} memories are left, a drop of {drop(before, census.total):.0%}.{since}"
+        return [Finding("count", "count_dropped", "warning", what, command)]
+    return []
+
+
+def _judge_namespaces(census: Census, standard: Standard, command: str, *, implied: bool) -> list[Finding]:
+    previous, limits = standard.previous, standard.limits
+    findings = []
+    for name, before in (previous.namespaces if previous else {}).items():
+        after = census.namespaces.get(name, 0)
+        if before < limits.min_namespace or drop(before, after) <= limits.max_drop:
+            continue
+        kind, severity, what = _lost(name, before, after)
+        findings.append(Finding(f"namespace {name}", kind, severity, what, command, implied=implied))
+    return findings
+
+
+def _lost(name: str, before: int, after: int) -> tuple[str, Severity, str]:
+    if after == 0:
+        return "namespace_gone", "critical", f"All {before} memories of the namespace {name} are gone."
+    what = f"The namespace {name} fell from {before} to {after} memories, a drop of {drop(before, after):.0%}."
+    return "namespace_dropped", "warning", what
+
+
+def _late(schedule: Schedule, newest: datetime, now: datetime) -> datetime | None:
+    return overdue_since(schedule.tiers.values(), schedule.zone, newest, now)
+
+
+def _restore_command(deployment: Deployment, newest: Backup | None) -> str:
+    """The exact commands that bring the memories back lie in the newest verified backup."""
+    if newest and newest.manifest:
+        return f"cat {shlex.quote(str(newest.path / 'RESTORE.md'))}"
+    return f"mem0-assets backups {deployment.name}"

@@ -1,0 +1,171 @@
+"""One look at a deployment: count it, judge it, note its incidents, and put what people must hear into the outbox.
+
+Called by the fleet's sensor every ten seconds, and by the command line after whatever may have changed something. The
+disk is the truth for backups and drills, so a backup made by hand or by cron alarms like one made by a run.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mem0_assets.alerts.channel import Channel, LogChannel
+from mem0_assets.alerts.incidents import Incident, IncidentBook, Notice
+from mem0_assets.alerts.messages import DeploymentReport, incident_text, report_text
+from mem0_assets.alerts.outbox import DeliveryReport, Outbox
+from mem0_assets.alerts.rules import (
+    Finding,
+    Scope,
+    judge_backups,
+    judge_drills,
+    judge_memories,
+    table_missing,
+    unreachable,
+)
+from mem0_assets.alerts.telegram import Telegram
+from mem0_assets.alerts.text import Text
+from mem0_assets.backups.backup import standard_of
+from mem0_assets.backups.catalog import Catalog
+from mem0_assets.errors import Mem0AssetsError, TableMissingError
+from mem0_assets.fleet import Deployment, Fleet
+from mem0_assets.live.census import CENSUS_SECONDS, Census, take_census
+from mem0_assets.verdicts import Reason, Verdict
+
+logger = logging.getLogger("mem0_assets.alerts")
+
+DELIVERY_SECONDS = 5.0
+MESSAGES_AT_ONCE = 4
+UNDELIVERED_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a deployment saw. `findings` holds, per scope that could look, everything that is wrong.
+
+    `census` is None where the table or the whole database did not answer; then `problem` says why.
+    """
+
+    deployment: Deployment
+    at: datetime
+    census: Census | None
+    problem: Mem0AssetsError | None
+    findings: dict[Scope, list[Finding]]
+
+
+def look(fleet: Fleet, deployment: Deployment, *, seconds: float = CENSUS_SECONDS) -> Look:
+    """Count a live deployment and judge it, its backups and its drills. Changes nothing, raises nothing expected."""
+    now = datetime.now(UTC)
+    catalog = Catalog(deployment)
+    standard = standard_of(catalog)
+    census, problem = None, None
+    findings: dict[Scope, list[Finding]] = {}
+    try:
+        census = take_census(deployment.postgres, seconds=seconds)
+        findings["reach"], findings["memories"] = [], judge_memories(deployment, census, standard)
+    except TableMissingError as error:
+        problem = error
+        findings["reach"], findings["memories"] = [], [table_missing(deployment, str(error), standard.previous)]
+    except Mem0AssetsError as error:
+        problem = error
+        findings["reach"] = [unreachable(deployment, str(error), fleet.alerts.unreachable_seconds)]
+    return Look(deployment, now, census, problem, findings | look_at_disk(deployment))
+
+
+def look_at_disk(deployment: Deployment) -> dict[Scope, list[Finding]]:
+    """What is wrong with the backups and drills of a deployment, without asking its database."""
+    catalog, now = Catalog(deployment), datetime.now(UTC)
+    verified = catalog.verified()
+    newest = verified[0] if verified else None
+    return {
+        "backups": judge_backups(deployment, newest, catalog.last_refusal(), now),
+        "drills": judge_drills(deployment, verified, last_drill(catalog), now),
+    }
+
+
+def observe(fleet: Fleet, deployment: Deployment, findings: dict[Scope, list[Finding]]) -> list[Notice]:
+    """Note the findings of each scope, and put a message for each change into the outbox."""
+    book = IncidentBook(deployment.backups)
+    now = datetime.now(UTC)
+    notices: list[Notice] = []
+    for scope, found in findings.items():
+        notices += book.observe(scope, found, now, fleet.alerts.cooldown_seconds)
+    for notice in notices:
+        tell(fleet, incident_text(deployment.name, notice, now), key=_key(deployment, notice))
+    return notices
+
+
+def tell(fleet: Fleet, text: Text, *, key: str) -> None:
+    """Put one message into the outbox; straight into the channel where the disk does not take it."""
+    try:
+        Outbox(fleet.alerts_folder).enqueue(text, key=key, created_at=datetime.now(UTC))
+    except (OSError, Mem0AssetsError) as error:
+        logger.error("the outbox cannot keep this alert (%s): sending it at once", error)
+        channel_of(fleet).send(text)
+
+
+def deliver(fleet: Fleet) -> DeliveryReport:
+    """Send what waits in the outbox, within a few seconds."""
+    return Outbox(fleet.alerts_folder).deliver(
+        channel_of(fleet),
+        now=datetime.now(UTC),
+        budget_seconds=DELIVERY_SECONDS,
+        max_messages=MESSAGES_AT_ONCE,
+    )
+
+
+def observe_delivery(fleet: Fleet, report: DeliveryReport) -> None:
+    """Alerts that could not be delivered for a quarter of an hour are an incident of the fleet itself."""
+    waiting = report.oldest_age or 0.0
+    findings = []
+    if report.error and waiting > UNDELIVERED_SECONDS:
+        what = f"{report.left} alerts wait since {waiting / 60:.0f} minutes: {report.error}"
+        findings.append(Finding("delivery", "alerts_undelivered", "critical", what, "mem0-assets alert test"))
+    book = IncidentBook(fleet.alerts_folder)
+    for notice in book.observe("alerts", findings, datetime.now(UTC), fleet.alerts.cooldown_seconds):
+        logger.error("%s", notice.incident.what)
+        tell(fleet, incident_text("mem0-assets", notice, datetime.now(UTC)), key=f"alerts/{notice.change}")
+
+
+def channel_of(fleet: Fleet) -> Channel:
+    """Telegram where fleet.yaml names it; otherwise the log."""
+    settings = fleet.telegram
+    if settings is None:
+        return LogChannel()
+    return Telegram(token=settings.bot_token(), chat_id=settings.chat_id(), api_url=settings.api_url)
+
+
+def last_drill(catalog: Catalog) -> tuple[str, Verdict] | None:
+    """The backup and the verdict of the newest drill."""
+    event = catalog.journal.last("drill")
+    if event is None:
+        return None
+    return event["backup"], Verdict(tuple(Reason(**reason) for reason in event["reasons"]))
+
+
+def report(fleet: Fleet, deployments: Iterable[Deployment]) -> Text:
+    """The daily report on these deployments, from a fresh look at each."""
+    return report_text([_report_of(fleet, deployment) for deployment in deployments], datetime.now(UTC))
+
+
+def _report_of(fleet: Fleet, deployment: Deployment) -> DeploymentReport:
+    seen = look(fleet, deployment)
+    verified = Catalog(deployment).verified()
+    newest = verified[0] if verified else None
+    drilled = max(((b.drilled_at, b) for b in verified if b.drilled_at), default=None, key=lambda pair: pair[0])
+    incidents: tuple[Incident, ...] = tuple(IncidentBook(deployment.backups).open())
+    return DeploymentReport(
+        name=deployment.name,
+        total=seen.census.total if seen.census else None,
+        namespaces=seen.census.namespaces if seen.census else {},
+        unknown=str(seen.problem) if seen.problem else None,
+        backup=newest.backup if newest else None,
+        backup_total=newest.total if newest else None,
+        backup_age=seen.at - newest.created_at if newest else None,
+        drilled=drilled[1].backup if drilled else None,
+        drill_age=seen.at - drilled[0] if drilled else None,
+        incidents=incidents,
+    )
+
+
+def _key(deployment: Deployment, notice: Notice) -> str:
+    return f"{deployment.name}/{notice.incident.scope}/{notice.incident.key}/{notice.change}/{notice.incident.severity}"
