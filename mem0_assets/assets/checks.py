@@ -1,0 +1,156 @@
+"""Asset checks: the domain's verdicts as Dagster knows them, one check per rule that a person would name."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from mem0_assets.alerts.watch import Look, look
+from mem0_assets.backups.backup import prove, standard_of
+from mem0_assets.backups.catalog import Catalog
+from mem0_assets.backups.claims import judge_claims
+from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.manifest import Manifest, read_manifest
+from mem0_assets.backups.validation import missing_bytes
+from mem0_assets.fleet import Deployment, Fleet
+from mem0_assets.verdicts import ReasonCode, Verdict
+
+# The blocking checks on a candidate, and the reasons that fail each.
+BACKUP_CHECKS: dict[str, tuple[str, tuple[ReasonCode, ...]]] = {
+    "has_memories": ("It holds at least as many memories as the fleet demands.", ("empty", "too_few_rows")),
+    "complete": ("Every file that the manifest names is there, with every byte.", ("truncated", "corrupt")),
+    "not_shrunk": (
+        "Neither the total nor any namespace fell by more than max_drop since the last verified backup.",
+        ("shrunk", "namespace_vanished"),
+    ),
+    "same_identity": (
+        "It comes from the same cluster, database and table as before, with vectors of the same dimensions.",
+        ("identity_changed", "dimensions_changed"),
+    ),
+    "plausible_size": ("Its files are as large as the fleet demands.", ("too_small",)),
+}
+
+# The checks on the live counts, and the kinds of findings that fail each.
+COUNT_CHECKS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "reachable": ("The database answers.", ("database_unreachable",)),
+    "has_memories": ("The collection is there and holds memories.", ("count_zero", "table_missing")),
+    "not_dropped": (
+        "Neither the total nor any namespace fell by more than max_drop since the last verified backup.",
+        ("count_dropped", "namespace_gone", "namespace_dropped"),
+    ),
+    "same_identity": ("It is the same database as before.", ("identity_changed",)),
+}
+
+
+def backup_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
+    """The blocking checks on `postgres_backup`. A refused candidate goes to quarantine here, with its whole verdict."""
+    key = dg.AssetKey([deployment.name, "postgres_backup"])
+    specs = [
+        dg.AssetCheckSpec(name, asset=key, blocking=True, description=description)
+        for name, (description, _) in BACKUP_CHECKS.items()
+    ]
+
+    @dg.multi_asset_check(name=f"{deployment.name}_backup_checks", specs=specs, pool=f"{deployment.name}_database")
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        catalog = Catalog(deployment)
+        manifest = _materialized(context.instance, catalog, key)
+        verdict = judge_claims(manifest, standard_of(catalog, before=manifest.sequence)) + _complete(catalog, manifest)
+        candidate = catalog.candidates_folder / manifest.backup
+        if not verdict.ok and candidate.is_dir():
+            with catalog.locked():
+                prove(catalog, candidate)
+        yield from (_backup_result(key, name, verdict, manifest, deployment) for name in BACKUP_CHECKS)
+
+    return checks
+
+
+def count_checks(fleet: Fleet, deployment: Deployment) -> dg.AssetChecksDefinition:
+    """The checks on `memory_counts`. The sensor evaluates the same ones without a run, every ten seconds."""
+    key = dg.AssetKey([deployment.name, "memory_counts"])
+    specs = [
+        dg.AssetCheckSpec(name, asset=key, description=description) for name, (description, _) in COUNT_CHECKS.items()
+    ]
+
+    @dg.multi_asset_check(name=f"{deployment.name}_count_checks", specs=specs)
+    def checks() -> Iterator[dg.AssetCheckResult]:
+        seen = look(fleet, deployment)
+        for name in COUNT_CHECKS:
+            wrong = findings_of(seen, name)
+            yield dg.AssetCheckResult(
+                passed=not wrong, asset_key=key, check_name=name, severity=_severity(wrong), description=" ".join(wrong)
+            )
+
+    return checks
+
+
+def count_evaluations(seen: Look) -> list[dg.AssetCheckEvaluation]:
+    """The same checks as runless events, from a look that the sensor has taken anyway."""
+    key = dg.AssetKey([seen.deployment.name, "memory_counts"])
+    evaluations = []
+    for name in COUNT_CHECKS:
+        wrong = findings_of(seen, name)
+        if seen.census is None and not wrong and name != "reachable":
+            continue  # nothing is known: neither passed nor failed
+        evaluations.append(
+            dg.AssetCheckEvaluation(
+                asset_key=key,
+                check_name=name,
+                passed=not wrong,
+                severity=_severity(wrong),
+                description=" ".join(wrong) or None,
+            )
+        )
+    return evaluations
+
+
+def findings_of(seen: Look, check: str) -> list[str]:
+    """What fails this check on `memory_counts`, as sentences."""
+    kinds = COUNT_CHECKS[check][1]
+    return [finding.what for found in seen.findings.values() for finding in found if finding.kind in kinds]
+
+
+def _severity(wrong: Sequence[str]) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if wrong else dg.AssetCheckSeverity.WARN
+
+
+def _materialized(instance: dg.DagsterInstance, catalog: Catalog, key: dg.AssetKey) -> Manifest:
+    """The manifest of the backup that was materialized last: a candidate, or what has become of it."""
+    event = instance.get_latest_materialization_event(key)
+    made = event.asset_materialization if event else None
+    if made is None:
+        raise dg.Failure(f"{key.to_user_string()} was never materialized: there is nothing to check")
+    name = str(made.metadata["backup"].value)
+    candidate = catalog.candidates_folder / name
+    backup: Backup | None = None if candidate.is_dir() else catalog.find(name)
+    return read_manifest(backup.path if backup else candidate)
+
+
+def _complete(catalog: Catalog, manifest: Manifest) -> Verdict:
+    candidate = catalog.candidates_folder / manifest.backup
+    return missing_bytes(candidate if candidate.is_dir() else catalog.find(manifest.backup).path, manifest)
+
+
+def _backup_result(
+    key: dg.AssetKey, name: str, verdict: Verdict, manifest: Manifest, deployment: Deployment
+) -> dg.AssetCheckResult:
+    failed = verdict.only(BACKUP_CHECKS[name][1])
+    caution = _caution(name, manifest, deployment) if failed.ok else None
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=name,
+        passed=failed.ok and caution is None,
+        severity=dg.AssetCheckSeverity.WARN if failed.ok else dg.AssetCheckSeverity.ERROR,
+        description=caution or (None if failed.ok else failed.sentence()),
+        metadata={"backup": manifest.backup, "memories": manifest.census.total, "bytes": manifest.bytes},
+    )
+
+
+def _caution(name: str, manifest: Manifest, deployment: Deployment) -> str | None:
+    """What fails a check with a warning only: the backup is published all the same."""
+    limits = deployment.limits
+    if name == "has_memories" and manifest.census.total < limits.warn_rows:
+        return f"Only {manifest.census.total} memories: fewer than warn_rows, which is {limits.warn_rows}."
+    if name == "plausible_size" and manifest.bytes < limits.warn_bytes:
+        return f"Only {manifest.bytes} bytes: fewer than warn_bytes, which is {limits.warn_bytes}."
+    if name == "complete" and manifest.warnings:
+        return f"The client program warned: {' / '.join(manifest.warnings)}"
+    return None

@@ -1,0 +1,217 @@
+"""One deployment as a graph of assets, its jobs and schedules: `build_deployment` makes the same graph for each.
+
+Keys are [deployment, thing] and the group is the deployment, so that each has its own lineage, check status, freshness
+and plots. (Partitions would share one check status: a passing `test` would hide a failing `prd`.) The work itself is
+in the domain's packages; what stands here only calls it and shows what it found.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from mem0_assets.alerts.watch import look
+from mem0_assets.assets.checks import backup_checks, count_checks
+from mem0_assets.assets.failures import failure, plain_failures
+from mem0_assets.assets.metadata import (
+    backup_metadata,
+    census_metadata,
+    drill_metadata,
+    manifest_metadata,
+    retention_metadata,
+)
+from mem0_assets.assets.schedules import build_schedules
+from mem0_assets.backups.backup import prove, standard_of, tiers_of
+from mem0_assets.backups.capture import capture
+from mem0_assets.backups.catalog import Catalog
+from mem0_assets.backups.legacy import examine_legacy
+from mem0_assets.backups.manifest import read_manifest
+from mem0_assets.backups.retention import prune
+from mem0_assets.fleet import Deployment, Fleet
+from mem0_assets.restores.drill import drill
+from mem0_assets.timetable import GRACE, longest_gap
+
+OWNERS = ["team:memory-keepers"]
+
+# Each deployment's jobs: the assets that they materialize, and what the UI says of them.
+JOBS = {
+    "census": (["memory_counts"], "Count the memories."),
+    "backup": (
+        ["postgres_backup", "validated_dump", "retention"],
+        "Dump, check, read back, publish; then expire what is beyond retention.",
+    ),
+    "drill": (["restore_drill"], "Restore the newest verified backup for real, and compare."),
+}
+
+
+def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
+    """Everything that Dagster shows and runs for one deployment."""
+    assets = [
+        *_live_assets(fleet, deployment),
+        _postgres_backup(deployment),
+        _validated_dump(deployment),
+        _restore_drill(deployment),
+        _retention(deployment),
+    ]
+    jobs = [
+        dg.define_asset_job(
+            f"{deployment.name}_{name}",
+            selection=dg.AssetSelection.assets(*([deployment.name, thing] for thing in things)),
+            tags={"deployment": deployment.name},
+            description=description,
+        )
+        for name, (things, description) in JOBS.items()
+    ]
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[count_checks(fleet, deployment), backup_checks(deployment)],
+        jobs=jobs,
+        schedules=build_schedules(fleet, deployment),
+    )
+
+
+def _live_assets(fleet: Fleet, deployment: Deployment) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    postgres = deployment.postgres
+    memories = dg.AssetSpec(
+        [deployment.name, "memories"],
+        group_name=deployment.name,
+        description=f"The live memories of {deployment.name}: the table `{postgres.collection}` of {postgres.address}.",
+        kinds={"postgres", "pgvector"},
+        owners=OWNERS,
+        metadata={"dagster/table_name": f"{postgres.database}.public.{postgres.collection}"},
+    )
+
+    @dg.asset(
+        key=[deployment.name, "memory_counts"],
+        deps=[memories.key],
+        group_name=deployment.name,
+        description="How many memories each namespace holds, and in which database: one MVCC snapshot, by SQL. "
+        "The fleet's sensor feeds it every ten seconds.",
+        kinds={"postgres"},
+        owners=OWNERS,
+    )
+    def memory_counts() -> dg.MaterializeResult:
+        seen = look(fleet, deployment)
+        if seen.census is None:
+            raise dg.Failure(str(seen.problem), metadata={"code": seen.problem.code if seen.problem else ""})
+        previous = standard_of(Catalog(deployment)).previous
+        return dg.MaterializeResult(metadata=census_metadata(seen.census, previous.namespaces if previous else {}))
+
+    return [memories, memory_counts]
+
+
+def _postgres_backup(deployment: Deployment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=[deployment.name, "postgres_backup"],
+        deps=[[deployment.name, "memories"]],
+        group_name=deployment.name,
+        description="A candidate: census, identity and pg_dump of the same exported snapshot, in candidates/. "
+        "It counts for nothing until `validated_dump` has published it.",
+        kinds={"postgres", "file"},
+        owners=OWNERS,
+        pool=f"{deployment.name}_database",
+    )
+    def postgres_backup() -> dg.MaterializeResult:
+        catalog = Catalog(deployment)
+        with plain_failures(incident="backup_refused"), catalog.locked():
+            examine_legacy(catalog)
+            candidate = capture(deployment, catalog, tiers_of(catalog, ()))
+        return dg.MaterializeResult(metadata=manifest_metadata(read_manifest(candidate)))
+
+    return postgres_backup
+
+
+def _validated_dump(deployment: Deployment) -> dg.AssetsDefinition:
+    key = dg.AssetKey([deployment.name, "validated_dump"])
+    check = dg.AssetCheckSpec(
+        "read_back",
+        asset=key,
+        description="Read back from disk byte by byte, every table and namespace equals the manifest exactly.",
+    )
+
+    @dg.asset(
+        key=key,
+        deps=[[deployment.name, "postgres_backup"]],
+        group_name=deployment.name,
+        description="The candidate, read back from disk byte by byte, judged again, and published by one atomic rename; "
+        "or refused, and kept in quarantine/ with its verdict.",
+        kinds={"file"},
+        owners=OWNERS,
+        check_specs=[check],
+        freshness_policy=_freshness(deployment, list(deployment.schedule.tiers.values())),
+        pool=f"{deployment.name}_database",
+    )
+    def validated_dump() -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        catalog = Catalog(deployment)
+        with plain_failures(incident="backup_refused"), catalog.locked():
+            waiting = catalog.candidates()
+            if not waiting:
+                raise dg.Failure("No candidate waits for its verdict: materialize postgres_backup first.")
+            outcome = prove(catalog, waiting[0])
+        passed, why = outcome.verdict.ok, outcome.verdict.sentence()
+        yield dg.AssetCheckResult(passed=passed, description=None if passed else why)
+        if not passed:
+            raise failure(f"{outcome.backup.backup} was refused: {why}", "backup_refused")
+        yield dg.MaterializeResult(metadata=backup_metadata(outcome.backup))
+
+    return validated_dump
+
+
+def _restore_drill(deployment: Deployment) -> dg.AssetsDefinition:
+    key = dg.AssetKey([deployment.name, "restore_drill"])
+    check = dg.AssetCheckSpec(
+        "restored_exactly",
+        asset=key,
+        description="Restored for real, every namespace holds exactly what the manifest says, with valid indexes and "
+        "a search that finds what was stored.",
+    )
+
+    @dg.asset(
+        key=key,
+        deps=[[deployment.name, "validated_dump"]],
+        group_name=deployment.name,
+        description="The newest verified backup restored into a scratch server of the same major version, compared "
+        "exactly, measured, and thrown away.",
+        kinds={"postgres"},
+        owners=OWNERS,
+        check_specs=[check],
+        freshness_policy=_freshness(deployment, [deployment.schedule.drill] if deployment.schedule.drill else []),
+        pool="scratch_server",
+    )
+    def restore_drill() -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        with plain_failures(incident=None):
+            result = drill(deployment)
+        passed, why = result.verdict.ok, result.verdict.sentence()
+        yield dg.AssetCheckResult(passed=passed, description=None if passed else why, metadata=drill_metadata(result))
+        if not passed:
+            raise failure(f"the drill of {result.backup} failed: {why}", "drill_failed")
+        yield dg.MaterializeResult(metadata=drill_metadata(result))
+
+    return restore_drill
+
+
+def _retention(deployment: Deployment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=[deployment.name, "retention"],
+        deps=[[deployment.name, "validated_dump"]],
+        group_name=deployment.name,
+        description="Which verified backups are kept, and which were expired and why. The newest is never deleted, and "
+        "while the newest attempt is refused nothing is.",
+        kinds={"file"},
+        owners=OWNERS,
+        pool=f"{deployment.name}_database",
+    )
+    def retention() -> dg.MaterializeResult:
+        catalog = Catalog(deployment)
+        with catalog.locked():
+            return dg.MaterializeResult(metadata=retention_metadata(prune(catalog)))
+
+    return retention
+
+
+def _freshness(deployment: Deployment, lines: list[str]) -> dg.FreshnessPolicy | None:
+    """Fresh while nothing that was due is missing: the longest gap of the schedule, and the grace of the alert rules."""
+    if not lines:
+        return None
+    window = longest_gap(lines, deployment.schedule.zone, datetime.now(UTC)) + GRACE + timedelta(minutes=1)
+    return dg.FreshnessPolicy.time_window(fail_window=window)

@@ -1,0 +1,95 @@
+"""What a person looks for on an asset's page: numbers that plot, namespaces as a table, files, durations."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from mem0_assets.assets.charts import census_chart
+from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.manifest import Manifest
+from mem0_assets.backups.retention import Plan
+from mem0_assets.live.census import Census
+from mem0_assets.restores.drill import DrillResult
+
+Metadata = dict[str, dg.MetadataValue]
+
+
+def census_metadata(census: Census, before: Mapping[str, int]) -> Metadata:
+    """The counts, which the UI plots over time, and which database they were read from."""
+    identity = census.identity
+    return {
+        "dagster/row_count": dg.MetadataValue.int(census.total),
+        "namespace_count": dg.MetadataValue.int(len(census.namespaces)),
+        "namespaces": _namespaces(census.namespaces),
+        "chart": dg.MetadataValue.md(census_chart(census.namespaces, before)),
+        "dimensions": dg.MetadataValue.int(identity.dimensions or 0),
+        "identity": dg.MetadataValue.json(identity.as_json()),
+        "taken_at": dg.MetadataValue.text(census.taken_at.isoformat()),
+    }
+
+
+def manifest_metadata(manifest: Manifest) -> Metadata:
+    """What a backup claims: counts, files, what the dump took."""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(manifest.census.total),
+        "backup": dg.MetadataValue.text(manifest.backup),
+        "namespaces": _namespaces(manifest.census.namespaces),
+        "bytes": dg.MetadataValue.int(manifest.bytes),
+        "plain_bytes": dg.MetadataValue.int(manifest.dump.plain_bytes),
+        "seconds": dg.MetadataValue.float(manifest.seconds),
+        "sha256": dg.MetadataValue.text(manifest.dump.sha256),
+        "program": dg.MetadataValue.text(manifest.program),
+        "tiers": dg.MetadataValue.text(", ".join(manifest.tiers)),
+    }
+
+
+def backup_metadata(backup: Backup) -> Metadata:
+    """Where a backup is and what it holds; one made before this project has no manifest."""
+    known = manifest_metadata(backup.manifest) if backup.manifest else {}
+    plain = {
+        "dagster/row_count": dg.MetadataValue.int(backup.total or 0),
+        "backup": dg.MetadataValue.text(backup.backup),
+        "bytes": dg.MetadataValue.int(backup.bytes),
+        "tiers": dg.MetadataValue.text(", ".join(backup.tiers)),
+        "path": dg.MetadataValue.path(str(backup.path)),
+        "state": dg.MetadataValue.text(backup.state),
+    }
+    return {**known, **plain}
+
+
+def drill_metadata(result: DrillResult) -> Metadata:
+    """What a drill brought back, and how long each part took: the recovery time, plotted."""
+    seconds = {f"{name}_seconds": dg.MetadataValue.float(value) for name, value in result.seconds.items()}
+    return {
+        "dagster/row_count": dg.MetadataValue.int(result.total),
+        "backup": dg.MetadataValue.text(result.backup),
+        "namespaces": _namespaces(result.namespaces),
+        "server_version": dg.MetadataValue.text(result.server_version),
+        **seconds,
+    }
+
+
+def retention_metadata(plan: Plan) -> Metadata:
+    """Each decision with its reason."""
+    decisions = [
+        dg.TableRecord(
+            {"backup": d.backup.backup, "tier": d.tier, "kept": "yes" if d.keep else "expired", "why": d.why}
+        )
+        for d in plan.decisions
+    ]
+    return {
+        "kept": dg.MetadataValue.int(len(plan.decisions) - len(plan.expired)),
+        "expired": dg.MetadataValue.int(len(plan.expired)),
+        "held": dg.MetadataValue.text(plan.held or "no"),
+        "decisions": dg.MetadataValue.table(decisions, schema=_schema("backup", "tier", "kept", "why")),
+    }
+
+
+def _namespaces(namespaces: Mapping[str, int]) -> dg.MetadataValue:
+    records = [dg.TableRecord({"namespace": name, "memories": count}) for name, count in namespaces.items()]
+    columns = [dg.TableColumn("namespace", "string"), dg.TableColumn("memories", "int")]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns=columns))
+
+
+def _schema(*columns: str) -> dg.TableSchema:
+    return dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in columns])
