@@ -1,0 +1,393 @@
+"""The `mem0-assets` command: reads the words, calls the domain, says the result. What it means is in CONTRACT terms:
+
+exit status 0: done, and the verdict is ok; 1: a refusal or a failed check; 2: wrong usage or configuration; 3: something
+could not be reached, and nothing is known.
+"""
+
+import getpass
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mem0_assets import __version__
+from mem0_assets.alerts.incidents import IncidentBook
+from mem0_assets.alerts.messages import spoken, test_text
+from mem0_assets.alerts.rules import SEVERITIES, Severity
+from mem0_assets.alerts.telegram import Telegram
+from mem0_assets.alerts.watch import channel_of, deliver, look, look_at_disk, observe
+from mem0_assets.backups.backup import BY_HAND, accept_backup, accept_identity, make_backup
+from mem0_assets.backups.catalog import Catalog
+from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.legacy import examine_legacy
+from mem0_assets.backups.retention import prune as prune_backups
+from mem0_assets.backups.validation import verify as verify_path
+from mem0_assets.console import Speaker
+from mem0_assets.demo.deployment import HOWS, NAME, Demo, How
+from mem0_assets.doctor import examine
+from mem0_assets.errors import ConfigurationError, Mem0AssetsError
+from mem0_assets.fleet import TIERS, Deployment, Fleet, Tier, load_fleet
+from mem0_assets.init import write_fleet
+from mem0_assets.live.census import take_census
+from mem0_assets.restores.drill import drill as drill_backup
+from mem0_assets.timetable import next_fire
+
+app = typer.Typer(
+    name="mem0-assets",
+    help="Keeps self-hosted mem0 deployments from losing memories.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+alert_app = typer.Typer(help="Alerts.", no_args_is_help=True)
+demo_app = typer.Typer(help="A guarded deployment to try things on.", invoke_without_command=True)
+app.add_typer(alert_app, name="alert")
+app.add_typer(demo_app, name="demo")
+
+speaker = Speaker()
+_fleet_option: list[Path] = []
+
+DeploymentName = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="A deployment of fleet.yaml.")]
+
+
+@app.callback()
+def _options(
+    fleet: Annotated[Path | None, typer.Option(help="fleet.yaml (default: $MEM0_FLEET, else ./fleet.yaml).")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout. May stand anywhere.")] = False,
+) -> None:
+    _fleet_option[:] = [fleet] if fleet else []
+
+
+@app.command()
+def counts(deployment: DeploymentName) -> None:
+    """How many memories each namespace holds now, and in which database."""
+    chosen = _deployment(deployment)
+    census = take_census(chosen.postgres)
+    speaker.result({"deployment": chosen.name, **census.as_json()})
+    speaker.table(f"{chosen.name}: memories", ["namespace", "memories"], census.namespaces.items())
+    speaker.line(f"{census.total:,} memories in all, taken at {census.taken_at.isoformat()}", "bold")
+    speaker.table("identity", ["what", "value"], census.identity.as_json().items())
+
+
+@app.command()
+def backup(
+    deployment: DeploymentName,
+    tier: Annotated[str, typer.Option(help="hourly, daily, weekly or monthly.")] = BY_HAND,
+) -> None:
+    """Make a backup, prove it, and publish it; or refuse it, and say why."""
+    fleet, chosen = _fleet_and(deployment)
+    newest = Catalog(chosen).newest_verified()
+    expected = newest.manifest.dump.plain_bytes if newest and newest.manifest else None
+    with _alerting(fleet, chosen), speaker.working(f"backing up {chosen.name}", expected_bytes=expected) as (count, tell):
+        outcome = make_backup(chosen, [_tier(tier)], progress=count, tell=tell)
+    speaker.result(outcome.as_json())
+    made = outcome.backup
+    speaker.verdict(outcome.verdict.ok, f"{made.backup} is {made.state}: {made.total:,} memories, {made.bytes:,} bytes")
+    speaker.line(f"  {made.path}")
+    _say_reasons(outcome.verdict.as_json()["reasons"])
+    for caution in outcome.cautions:
+        speaker.line(f"  note: {caution}", "yellow")
+    _exit_unless(outcome.verdict.ok)
+
+
+@app.command()
+def backups(deployment: DeploymentName) -> None:
+    """Every backup of a deployment, the newest first."""
+    chosen = _deployment(deployment)
+    catalog = Catalog(chosen)
+    if catalog.root.exists():
+        with catalog.locked(), speaker.working("reading") as (_, tell):
+            examine_legacy(catalog, tell)
+    found = catalog.backups()
+    speaker.result({"backups": [one.as_json() for one in found]})
+    columns = ["backup", "state", "memories", "bytes", "tiers", "drilled", "reasons"]
+    speaker.table(f"{chosen.name}: backups in {catalog.root}", columns, [_row(one) for one in found])
+
+
+@app.command()
+def verify(path: Annotated[Path, typer.Argument(help="A backup's folder, or any dump file, ours or not.")]) -> None:
+    """Read a backup or a dump whole, without a server, and say what it holds and whether it may be believed."""
+    with speaker.working(f"reading {path.name}"):
+        examined = verify_path(path)
+    contents = examined.contents
+    speaker.result(examined.as_json())
+    speaker.verdict(examined.verdict.ok, f"{path}: {examined.verdict.word}, {contents.total:,} memories")
+    _say_reasons(examined.verdict.as_json()["reasons"])
+    speaker.table("namespaces", ["namespace", "memories"], contents.namespaces.items())
+    speaker.table("tables", ["table", "rows"], contents.tables.items())
+    _exit_unless(examined.verdict.ok)
+
+
+@app.command()
+def accept(
+    deployment: DeploymentName,
+    reason: Annotated[str, typer.Option(help="Why it is meant; kept in the catalog.")],
+    backup: Annotated[str | None, typer.Option(help="The quarantined backup that is meant.")] = None,
+    identity: Annotated[bool, typer.Option("--identity", help="The live database is meant to be this one.")] = False,
+) -> None:
+    """Your word that a quarantined backup, or a changed identity, is meant."""
+    chosen = _deployment(deployment)
+    if (backup is None) == (not identity):
+        raise ConfigurationError("say which: --backup ID, or --identity")
+    catalog, by = Catalog(chosen), getpass.getuser()
+    if backup is not None:
+        accepted: Any = accept_backup(catalog, backup, by=by, reason=reason).backup
+    else:
+        accepted = accept_identity(catalog, by=by, reason=reason).as_json()
+    speaker.result({"accepted": accepted, "by": by, "reason": reason})
+    speaker.verdict(True, f"accepted by {by}: {accepted}")
+
+
+@app.command()
+def drill(
+    deployment: DeploymentName, backup: Annotated[str, typer.Option(help="Its id (default: the newest verified).")] = "latest"
+) -> None:
+    """Restore a backup for real into a scratch server, compare it exactly, and throw the server away."""
+    fleet, chosen = _fleet_and(deployment)
+    with _alerting(fleet, chosen), speaker.working(f"drilling {chosen.name}") as (_, tell):
+        result = drill_backup(chosen, backup, tell=tell)
+    speaker.result(result.as_json())
+    what = f"{result.backup} restored: {result.total:,} memories in PostgreSQL {result.server_version}"
+    speaker.verdict(result.verdict.ok, what if result.verdict.ok else f"{result.backup} would not come back")
+    _say_reasons(result.verdict.as_json()["reasons"])
+    speaker.table("seconds", list(result.seconds), [list(result.seconds.values())])
+    _exit_unless(result.verdict.ok)
+
+
+@app.command()
+def prune(
+    deployment: DeploymentName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be expired.")] = False,
+) -> None:
+    """Expire the verified backups beyond retention; never the newest, and nothing while the newest attempt is refused."""
+    catalog = Catalog(_deployment(deployment))
+    with catalog.locked():
+        examine_legacy(catalog)
+        plan = prune_backups(catalog, dry_run=dry_run)
+    speaker.result(plan.as_json())
+    word = "would expire" if dry_run else "expired"
+    rows = [(one.backup.backup, one.tier, "kept" if one.keep else word, one.why) for one in plan.decisions]
+    speaker.table(f"{deployment}: retention", ["backup", "tier", "decision", "why"], rows)
+    if plan.held:
+        speaker.line(f"Nothing is deleted: {plan.held}", "yellow")
+
+
+@app.command()
+def status() -> None:
+    """All deployments at a glance: live counts, newest proven backup and drill, what is wrong, what runs next."""
+    fleet = load_fleet(*_fleet_option)
+    seen = {name: _status_of(fleet, deployment) for name, deployment in fleet.deployments.items()}
+    speaker.result({"deployments": seen})
+    rows = [_status_row(name, state) for name, state in seen.items()]
+    columns = ["deployment", "memories", "newest verified backup", "newest drill", "open incidents", "next backup"]
+    speaker.table(f"fleet of {fleet.path}", columns, rows)
+    for name, state in seen.items():
+        for incident in state["incidents"]:
+            speaker.line(f"{name}: {incident['severity']}: {incident['what']}", "red")
+            speaker.line(f"  next: {incident['command']}")
+
+
+@alert_app.command("test")
+def alert_test(severity: Annotated[str, typer.Option(help="info, warning or critical.")] = "info") -> None:
+    """Send one alert, to see that it arrives."""
+    if severity not in SEVERITIES:
+        raise ConfigurationError(f"--severity is one of {', '.join(SEVERITIES)}, not {severity!r}")
+    chosen: Severity = SEVERITIES[SEVERITIES.index(severity)]
+    channel = channel_of(load_fleet(*_fleet_option))
+    channel.send(test_text(chosen, datetime.now(UTC)))
+    name = "telegram" if isinstance(channel, Telegram) else "log"
+    speaker.result({"delivered": True, "channel": name})
+    speaker.verdict(True, f"delivered to {name}")
+
+
+@app.command()
+def doctor() -> None:
+    """Each thing that must be right, one line each, with what to do where it is not."""
+    checks = []
+    for check in examine(load_fleet(*_fleet_option)):
+        checks.append(check)
+        speaker.verdict(check.ok, f"{check.name}: {check.detail}")
+        if check.fix:
+            speaker.line(f"    {check.fix}")
+    speaker.result({"checks": [check.as_json() for check in checks]})
+    _exit_unless(all(check.ok for check in checks))
+
+
+@app.command()
+def init(
+    source: Annotated[Path | None, typer.Option("--from", help="mem0's folder: docker-compose.yaml and .env.")] = None,
+    name: Annotated[str, typer.Option(help="What to call the deployment.")] = "prd",
+    force: Annotated[bool, typer.Option("--force", help="Replace a fleet.yaml that is there.")] = False,
+) -> None:
+    """Write a commented fleet.yaml, from mem0's own compose file and .env where --from names them."""
+    target = _fleet_option[0] if _fleet_option else Path("fleet.yaml")
+    written = write_fleet(target, source=source, name=name, force=force)
+    speaker.result({"path": str(written.path), "deployments": list(written.deployments), "notes": list(written.notes)})
+    speaker.verdict(True, f"{written.path}: {', '.join(written.deployments)}")
+    for note in written.notes:
+        speaker.line(f"  note: {note}", "yellow")
+    speaker.line("Next: mem0-assets doctor")
+
+
+Folder = Annotated[Path, typer.Option("--dir", help="The demo's folder.")]
+
+
+@demo_app.callback()
+def demo(
+    context: typer.Context,
+    folder: Folder = Path("demo"),
+    ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Serve the Dagster UI afterwards.")] = True,
+    port: Annotated[int, typer.Option(help="The UI's port.")] = 3000,
+) -> None:
+    """An embedded deployment with 1,968 memories, guarded: census, backup, validation, drill; then the Dagster UI."""
+    if context.invoked_subcommand is None:
+        from mem0_assets.demo.show import show_demo
+
+        _exit_unless(show_demo(Demo(folder.absolute()), speaker, ui=ui, port=port))
+
+
+@demo_app.command("lose")
+def demo_lose(
+    how: Annotated[str, typer.Option(help=f"One of: {', '.join(HOWS)}.")],
+    folder: Folder = Path("demo"),
+) -> None:
+    """Break the demo deployment, to see what happens."""
+    if how not in HOWS:
+        raise ConfigurationError(f"--how is one of {', '.join(HOWS)}, not {how!r}")
+    chosen: How = HOWS[HOWS.index(how)]
+    demo = Demo(folder.absolute())
+    story = demo.lose(chosen)
+    speaker.result({"deployment": NAME, "how": chosen, "what": story, "fleet": str(demo.fleet_file)})
+    speaker.line(story, "bold")
+    speaker.line("Where the UI runs, the alert is in its log within ten seconds. By hand, see what a nightly backup says:")
+    speaker.line(f"  mem0-assets --fleet {demo.fleet_file} backup {NAME}")
+    speaker.line(f"  mem0-assets --fleet {demo.fleet_file} status")
+
+
+@app.command()
+def version() -> None:
+    """Which version this is."""
+    speaker.result({"version": __version__})
+    speaker.line(__version__)
+
+
+def main() -> None:
+    """The entry point: errors become one line, or one JSON object, and an exit status."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half done is cleaned up
+    words = sys.argv[1:]
+    speaker.as_json = "--json" in words
+    try:
+        app(args=[word for word in words if word != "--json"], prog_name="mem0-assets")
+    except Mem0AssetsError as error:
+        speaker.error(error)
+        sys.exit(error.exit_status)
+
+
+def _deployment(name: str) -> Deployment:
+    return _fleet_and(name)[1]
+
+
+def _fleet_and(name: str) -> tuple[Fleet, Deployment]:
+    fleet = load_fleet(*_fleet_option)
+    return fleet, fleet.deployment(name)
+
+
+def _tier(word: str) -> Tier:
+    if word not in TIERS:
+        raise ConfigurationError(f"--tier is one of {', '.join(TIERS)}, not {word!r}")
+    return TIERS[TIERS.index(word)]
+
+
+@contextmanager
+def _alerting(fleet: Fleet, deployment: Deployment) -> Iterator[None]:
+    """Whatever comes of the work, its incidents are noted and told: cron's users rely on it."""
+    try:
+        yield
+    finally:
+        try:
+            observe(fleet, deployment, look_at_disk(deployment))
+            report = deliver(fleet)
+            if report.error:
+                speaker.err.print(f"{report.left} alerts wait for delivery: {report.error}")
+        except (Mem0AssetsError, OSError) as error:
+            speaker.err.print(f"the alert could not be kept: {error}")
+
+
+def _exit_unless(ok: bool) -> None:
+    if not ok:
+        raise typer.Exit(1)
+
+
+def _say_reasons(reasons: list[dict[str, str]]) -> None:
+    for reason in reasons:
+        speaker.line(f"  {reason['code']}: {reason['message']}", "red")
+
+
+def _row(one: Backup) -> list[object]:
+    drilled = one.drilled_at.isoformat(timespec="seconds") if one.drilled_at else None
+    reasons = ", ".join(dict.fromkeys(reason.code for reason in one.reasons))
+    return [one.backup, one.state, one.total, one.bytes, ", ".join(one.tiers), drilled, reasons or None]
+
+
+def _status_of(fleet: Fleet, deployment: Deployment) -> dict[str, Any]:
+    seen = look(fleet, deployment)
+    verified = Catalog(deployment).verified()
+    newest = verified[0] if verified else None
+    drilled = max((one for one in verified if one.drilled_at), key=lambda one: str(one.drilled_at), default=None)
+    known = {incident.key: incident.since for incident in IncidentBook(deployment.backups).open()}
+    found = [finding for findings in seen.findings.values() for finding in findings if not finding.implied]
+    return {
+        "total": seen.census.total if seen.census else None,
+        "problem": str(seen.problem) if seen.problem else None,
+        "newest_verified": _newest(newest, newest.created_at if newest else None, seen.at),
+        "newest_drill": _newest(drilled, drilled.drilled_at if drilled else None, seen.at),
+        "incidents": [
+            {
+                "kind": finding.kind,
+                "severity": finding.severity,
+                "what": finding.what,
+                "since": known.get(finding.key, seen.at).isoformat(),
+                "command": finding.command,
+            }
+            for finding in found
+        ],
+        "next_runs": _next_runs(deployment, seen.at),
+    }
+
+
+def _newest(one: Backup | None, at: datetime | None, now: datetime) -> dict[str, Any] | None:
+    if one is None or at is None:
+        return None
+    age = max(0.0, round((now - at).total_seconds(), 1))
+    return {"backup": one.backup, "total": one.total, "at": at.isoformat(), "age_seconds": age}
+
+
+def _next_runs(deployment: Deployment, now: datetime) -> dict[str, str]:
+    schedule = deployment.schedule
+    lines: dict[str, str | None] = {**schedule.tiers, "drill": schedule.drill, "report": schedule.report}
+    return {name: next_fire(line, schedule.zone, now).isoformat() for name, line in lines.items() if line}
+
+
+def _status_row(name: str, state: dict[str, Any]) -> list[object]:
+    backup, drilled = state["newest_verified"], state["newest_drill"]
+    total = "unknown" if state["total"] is None else f"{state['total']:,}"
+    backups = [run for tier, run in state["next_runs"].items() if tier in TIERS]
+    return [name, total, _aged(backup), _aged(drilled), len(state["incidents"]), min(backups, default=None)]
+
+
+def _aged(newest: dict[str, Any] | None) -> str | None:
+    if newest is None:
+        return None
+    return f"{newest['backup']} ({newest['total']} memories, {spoken(timedelta(seconds=newest['age_seconds']))} ago)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The demo: an embedded deployment with the incident's 1,968 memories in one folder, and five ways to lose them."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import psycopg
+
+from mem0_assets.demo.memories import INCIDENT, create_collection
+from mem0_assets.errors import ConfigurationError
+from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
+from mem0_assets.live.postgres import Connection
+
+NAME = "demo"
+DATABASE = "mem0"
+MARKER = ".mem0-assets-demo"
+OTHER_DIMENSIONS = 768
+
+How = Literal["delete", "truncate", "namespace", "recreate", "dimensions"]
+HOWS: tuple[How, ...] = get_args(How)
+
+FLEET = """\
+# The demo's fleet: one deployment on an embedded PostgreSQL in this folder. `mem0-assets demo` writes it anew.
+backups_root: ./backups
+# telegram: {bot_token_env: TELEGRAM_BOT_TOKEN, chat_id_env: TELEGRAM_CHAT_ID}   # without it alerts go to the log
+deployments:
+  demo:
+    postgres: {embedded: ./postgres, database: mem0, collection: memories}
+"""
+
+STORIES: dict[How, str] = {
+    "delete": "All memories were deleted, as mem0 up to 1.0.5 does when one user's memories are to be (delete_all).",
+    "truncate": "The table was truncated: empty in an instant, and no delete was logged.",
+    "namespace": "One namespace is gone: 33 of 1,968 memories, below every threshold on the total.",
+    "recreate": "The container was recreated on an empty volume: the same name, the same port, another cluster.",
+    "dimensions": f"The embedder was changed and all was embedded anew: {OTHER_DIMENSIONS} dimensions, as many memories.",
+}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The demo in a folder: its server, its fleet.yaml, its Dagster home."""
+
+    folder: Path
+
+    @property
+    def server(self) -> EmbeddedServer:
+        return EmbeddedServer(self.folder / "postgres")
+
+    @property
+    def fleet_file(self) -> Path:
+        return self.folder / "fleet.yaml"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.folder / "dagster"
+
+    def create(self) -> None:
+        """Make the whole folder anew. Raises ConfigurationError where it holds something else than a demo."""
+        self._remove_old()
+        self.dagster_home.mkdir(parents=True)
+        (self.folder / MARKER).touch()
+        shutil.copy(_project_file("dagster.yaml"), self.dagster_home)
+        self.fleet_file.write_text(FLEET)
+        self.server.start()
+        _run(self.server, "postgres", lambda connection: connection.execute(f"CREATE DATABASE {DATABASE}"))
+        _run(self.server, DATABASE, lambda connection: create_collection(connection, INCIDENT))
+
+    def lose(self, how: How) -> str:
+        """Break the deployment in one of five ways; a sentence that says what happened."""
+        if not (self.folder / MARKER).exists():
+            raise ConfigurationError(f"{self.folder} holds no demo", next_step="Make one: mem0-assets demo --no-ui")
+        if how == "recreate":
+            self._recreate()
+        else:
+            self.server.start()
+            _run(self.server, DATABASE, _LOSSES[how])
+        return STORIES[how]
+
+    def _recreate(self) -> None:
+        server = self.server
+        with server.locked():
+            server.stop()
+            server.folder.rename(_free(self.folder / "postgres_before"))
+        server.start()
+        _run(server, "postgres", lambda connection: connection.execute(f"CREATE DATABASE {DATABASE}"))
+        _run(server, DATABASE, lambda connection: create_collection(connection, {}))
+
+    def _remove_old(self) -> None:
+        if not self.folder.exists():
+            return
+        if any(self.folder.iterdir()) and not (self.folder / MARKER).exists():
+            raise ConfigurationError(f"{self.folder} is not empty and holds no demo", next_step="Name another --dir")
+        self.server.stop("immediate")
+        shutil.rmtree(self.folder)
+
+
+def _delete(connection: Connection) -> None:
+    connection.execute("DELETE FROM memories")
+
+
+def _truncate(connection: Connection) -> None:
+    connection.execute("TRUNCATE memories")
+
+
+def _namespace(connection: Connection) -> None:
+    connection.execute("DELETE FROM memories WHERE payload->>'user_id' = 'mark_carey/booking'")
+
+
+def _dimensions(connection: Connection) -> None:
+    connection.execute("DROP TABLE memories")
+    create_collection(connection, INCIDENT, dimensions=OTHER_DIMENSIONS)
+
+
+_LOSSES: dict[How, Callable[[Connection], None]] = {
+    "delete": _delete,
+    "truncate": _truncate,
+    "namespace": _namespace,
+    "dimensions": _dimensions,
+}
+
+
+def _run(server: EmbeddedServer, database: str, action: Callable[[Connection], object]) -> None:
+    with psycopg.connect(
+        host=str(server.socket_folder),
+        user=SUPERUSER,
+        dbname=database,
+        autocommit=True,
+        row_factory=psycopg.rows.dict_row,
+    ) as connection:
+        action(connection)
+
+
+def _free(path: Path) -> Path:
+    number = 1
+    while (candidate := path.with_name(f"{path.name}_{number}")).exists():
+        number += 1
+    return candidate
+
+
+def _project_file(name: str) -> Path:
+    """A file of the project's top level, where the package is used from its checkout."""
+    path = Path(__file__).parents[2] / name
+    if not path.exists():
+        raise ConfigurationError(f"{path} is missing", next_step="Run the demo from a checkout of mem0-assets")
+    return path
+
+
