@@ -100,7 +100,9 @@ def tell(fleet: Fleet, text: Text, *, key: str) -> None:
         Outbox(fleet.alerts_folder).enqueue(text, key=key, created_at=datetime.now(UTC))
     except (OSError, Mem0AssetsError) as error:
         logger.error("the outbox cannot keep this alert (%s): sending it at once", error)
-        channel_of(fleet).send(text)
+        channel = channel_of(fleet)
+        for part in text.split():
+            channel.send(part)
 
 
 def deliver(fleet: Fleet) -> DeliveryReport:
