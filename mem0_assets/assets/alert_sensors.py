@@ -52,7 +52,7 @@ def build_run_sensor(fleet: Fleet) -> dg.SensorDefinition:
         for name, deployment in fleet.deployments.items():
             findings = [_run_finding(name, job, run) for job, run in failed.items() if run["deployment"] == name]
             observe(fleet, deployment, {"runs": findings})
-        return dg.SensorResult(cursor=json.dumps(state))
+        return dg.SensorResult(cursor=json.dumps(state), skip_reason=dg.SkipReason(f"{len(failed)} jobs failed last."))
 
     return run_alerts
 
@@ -76,7 +76,7 @@ def build_check_sensor(fleet: Fleet, checks: Sequence[dg.AssetCheckKey]) -> dg.S
         for name, deployment in fleet.deployments.items():
             findings = [_check_finding(name, what) for what in failing.values() if what["deployment"] == name]
             observe(fleet, deployment, {"checks": findings})
-        return dg.SensorResult(cursor=json.dumps(failing))
+        return dg.SensorResult(cursor=json.dumps(failing), skip_reason=dg.SkipReason(f"{len(failing)} checks fail."))
 
     return check_alerts
 

@@ -61,7 +61,8 @@ def build_census_sensor(fleet: Fleet) -> dg.SensorDefinition:
             shown[seen.deployment.name] = state
         observe_delivery(fleet, deliver(fleet))
         cursor = json.dumps({name: asdict(state) for name, state in shown.items()})
-        return dg.SensorResult(asset_events=events, cursor=cursor)
+        nothing = None if events else dg.SkipReason("Counted all; nothing new to show.")
+        return dg.SensorResult(asset_events=events, cursor=cursor, skip_reason=nothing)
 
     return fleet_census
 
@@ -87,6 +88,8 @@ def show(seen: Look, before: Shown, instance: dg.DagsterInstance) -> tuple[list[
         key = [seen.deployment.name, "memory_counts"]
         metadata = census_metadata(seen.census, newest.namespaces if newest else {})
         events.append(dg.AssetMaterialization(asset_key=key, metadata=metadata))
+        live = [seen.deployment.name, "memories"]
+        events.append(dg.AssetObservation(asset_key=live, metadata={"dagster/row_count": seen.census.total}))
     events += count_evaluations(seen)
     total, namespaces = (seen.census.total, seen.census.namespaces) if seen.census else (None, None)
     return events, Shown(seen.at.timestamp(), total, namespaces, _wrong(seen), known)
