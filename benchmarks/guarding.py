@@ -74,9 +74,14 @@ def _dagster_dev(demo: Demo) -> Iterator[DagsterGraphQLClient]:
     port = _free_port()
     environment = {**os.environ, "MEM0_FLEET": str(demo.fleet_file), "DAGSTER_HOME": str(demo.dagster_home)}
     command = [sys.executable, "-m", "dagster", "dev", "-m", "mem0_assets.definitions", "-h", "127.0.0.1"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    nowhere = subprocess.DEVNULL
     with subprocess.Popen(
-        [*command, "-p", str(port)], env=environment, cwd=demo.folder, start_new_session=True, **quiet
+        [*command, "-p", str(port)],
+        env=environment,
+        cwd=demo.folder,
+        start_new_session=True,
+        stdout=nowhere,
+        stderr=nowhere,
     ) as dagster:
         try:
             _wait_for(f"http://127.0.0.1:{port}/server_info")

@@ -28,11 +28,11 @@ from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.legacy import examine_legacy
 from mem0_assets.backups.retention import prune as prune_backups
 from mem0_assets.backups.validation import verify as verify_path
-from mem0_assets.console import Speaker
+from mem0_assets.console import Speaker, in_mib
 from mem0_assets.demo.deployment import HOWS, NAME, Demo, How
 from mem0_assets.doctor import examine
 from mem0_assets.errors import ConfigurationError, Mem0AssetsError
-from mem0_assets.fleet import TIERS, Deployment, Fleet, Tier, load_fleet
+from mem0_assets.fleet import TIERS, Deployment, Fleet, Tier, fleet_path, load_fleet
 from mem0_assets.init import write_fleet
 from mem0_assets.live.census import take_census
 from mem0_assets.restores.drill import drill as drill_backup
@@ -85,11 +85,14 @@ def backup(
     fleet, chosen = _fleet_and(deployment)
     newest = Catalog(chosen).newest_verified()
     expected = newest.manifest.dump.plain_bytes if newest and newest.manifest else None
-    with _alerting(fleet, chosen), speaker.working(f"backing up {chosen.name}", expected_bytes=expected) as (count, tell):
+    with (
+        _alerting(fleet, chosen),
+        speaker.working(f"backing up {chosen.name}", expected_bytes=expected) as (count, tell),
+    ):
         outcome = make_backup(chosen, [_tier(tier)], progress=count, tell=tell)
     speaker.result(outcome.as_json())
     made = outcome.backup
-    speaker.verdict(outcome.verdict.ok, f"{made.backup} is {made.state}: {made.total:,} memories, {made.bytes:,} bytes")
+    speaker.verdict(outcome.verdict.ok, f"{made.backup} is {made.state}: {made.total:,} memories, {in_mib(made.bytes)}")
     speaker.line(f"  {made.path}")
     _say_reasons(outcome.verdict.as_json()["reasons"])
     for caution in outcome.cautions:
@@ -107,7 +110,7 @@ def backups(deployment: DeploymentName) -> None:
             examine_legacy(catalog, tell)
     found = catalog.backups()
     speaker.result({"backups": [one.as_json() for one in found]})
-    columns = ["backup", "state", "memories", "bytes", "tiers", "drilled", "reasons"]
+    columns = ["backup", "state", "memories", "size", "tiers", "drilled", "reasons"]
     speaker.table(f"{chosen.name}: backups in {catalog.root}", columns, [_row(one) for one in found])
 
 
@@ -147,7 +150,8 @@ def accept(
 
 @app.command()
 def drill(
-    deployment: DeploymentName, backup: Annotated[str, typer.Option(help="Its id (default: the newest verified).")] = "latest"
+    deployment: DeploymentName,
+    backup: Annotated[str, typer.Option(help="Its id (default: the newest verified).")] = "latest",
 ) -> None:
     """Restore a backup for real into a scratch server, compare it exactly, and throw the server away."""
     fleet, chosen = _fleet_and(deployment)
@@ -227,8 +231,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a fleet.yaml that is there.")] = False,
 ) -> None:
     """Write a commented fleet.yaml, from mem0's own compose file and .env where --from names them."""
-    target = _fleet_option[0] if _fleet_option else Path("fleet.yaml")
-    written = write_fleet(target, source=source, name=name, force=force)
+    written = write_fleet(fleet_path(*_fleet_option), source=source, name=name, force=force)
     speaker.result({"path": str(written.path), "deployments": list(written.deployments), "notes": list(written.notes)})
     speaker.verdict(True, f"{written.path}: {', '.join(written.deployments)}")
     for note in written.notes:
@@ -266,7 +269,9 @@ def demo_lose(
     story = demo.lose(chosen)
     speaker.result({"deployment": NAME, "how": chosen, "what": story, "fleet": str(demo.fleet_file)})
     speaker.line(story, "bold")
-    speaker.line("Where the UI runs, the alert is in its log within ten seconds. By hand, see what a nightly backup says:")
+    speaker.line(
+        "Where the UI runs, the alert is in its log within ten seconds. By hand, see what a nightly backup says:"
+    )
     speaker.line(f"  mem0-assets --fleet {demo.fleet_file} backup {NAME}")
     speaker.line(f"  mem0-assets --fleet {demo.fleet_file} status")
 
@@ -332,9 +337,9 @@ def _say_reasons(reasons: list[dict[str, str]]) -> None:
 
 
 def _row(one: Backup) -> list[object]:
-    drilled = one.drilled_at.isoformat(timespec="seconds") if one.drilled_at else None
+    drilled = f"{spoken(datetime.now(UTC) - one.drilled_at)} ago" if one.drilled_at else None
     reasons = ", ".join(dict.fromkeys(reason.code for reason in one.reasons))
-    return [one.backup, one.state, one.total, one.bytes, ", ".join(one.tiers), drilled, reasons or None]
+    return [one.backup, one.state, one.total, in_mib(one.bytes), ", ".join(one.tiers) or None, drilled, reasons or None]
 
 
 def _status_of(fleet: Fleet, deployment: Deployment) -> dict[str, Any]:
@@ -372,8 +377,9 @@ def _newest(one: Backup | None, at: datetime | None, now: datetime) -> dict[str,
 
 def _next_runs(deployment: Deployment, now: datetime) -> dict[str, str]:
     schedule = deployment.schedule
-    lines: dict[str, str | None] = {**schedule.tiers, "drill": schedule.drill, "report": schedule.report}
-    return {name: next_fire(line, schedule.zone, now).isoformat() for name, line in lines.items() if line}
+    lines: dict[str, str] = dict(schedule.tiers.items())
+    lines |= {name: line for name, line in (("drill", schedule.drill), ("report", schedule.report)) if line}
+    return {name: next_fire(line, schedule.zone, now).isoformat() for name, line in lines.items()}
 
 
 def _status_row(name: str, state: dict[str, Any]) -> list[object]:

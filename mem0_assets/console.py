@@ -47,8 +47,9 @@ class Speaker:
         values = [[_shown(value) for value in row] for row in rows]
         numbers = [bool(values) and all(_numeric(row[n]) for row in values) for n in range(len(columns))]
         table = Table(title=Text(title, "bold"), title_justify="left")
-        for name, numeric in zip(columns, numbers, strict=True):
-            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        for number, (name, numeric) in enumerate(zip(columns, numbers, strict=True)):
+            fixed = numeric or number == 0  # an id or a number that is broken into two lines is not one any more
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=fixed)
         for row in values:
             table.add_row(*(Text(value) for value in row))
         self.out.print(table)
@@ -57,7 +58,9 @@ class Speaker:
         """What went wrong and what to do next: on stderr for people; as JSON, with its code among the `reasons`."""
         if self.as_json:
             reason = {"code": error.code, "message": error.message}
-            print(json.dumps({"error": {**reason, "next_step": error.next_step}, "reasons": [reason]}, ensure_ascii=False))
+            print(
+                json.dumps({"error": {**reason, "next_step": error.next_step}, "reasons": [reason]}, ensure_ascii=False)
+            )
             return
         self.err.print(Text(f"✘ {error.message} [{error.code}]", "bold red"))
         if error.next_step:
@@ -66,7 +69,13 @@ class Speaker:
     @contextmanager
     def working(self, what: str, *, expected_bytes: int | None = None) -> Iterator[tuple[Count, Tell]]:
         """A progress bar on stderr, where that is a terminal: the bytes so far, and what is being done."""
-        columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()]
+        columns = [
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TimeElapsedColumn(),
+        ]
         if expected_bytes is None:
             columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
         with Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal) as progress:
@@ -75,6 +84,11 @@ class Speaker:
                 lambda plain_bytes: progress.update(task, completed=plain_bytes),
                 lambda step: progress.update(task, description=f"{what}: {step}"),
             )
+
+
+def in_mib(size: int) -> str:
+    """A size for people."""
+    return f"{size / (1 << 20):,.1f} MiB"
 
 
 def _shown(value: object) -> str:

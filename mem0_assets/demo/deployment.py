@@ -146,5 +146,3 @@ def _project_file(name: str) -> Path:
     if not path.exists():
         raise ConfigurationError(f"{path} is missing", next_step="Run the demo from a checkout of mem0-assets")
     return path
-
-

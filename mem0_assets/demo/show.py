@@ -61,9 +61,22 @@ def _say_what_was_proven(demo: Demo, speaker: Speaker) -> bool:
 def _serve(demo: Demo, speaker: Speaker, port: int) -> None:
     speaker.line(f"\nThe Dagster UI: http://127.0.0.1:{port}/asset-groups   (Ctrl-C ends it)", "bold")
     speaker.line("In another terminal, lose the memories and watch: mem0-assets demo lose --how truncate")
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "mem0_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "-m",
+        "mem0_assets.definitions",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     command += ["--log-level", "warning", "--code-server-log-level", "warning"]  # alerts, not every tick
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` passes on "ignored", and Dagster could not end
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's `&` passes on "ignored", and Dagster could not end
     with subprocess.Popen(command, cwd=demo.folder, start_new_session=True) as dagster:
         _end_with_us(dagster)
         try:
