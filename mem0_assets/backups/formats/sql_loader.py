@@ -5,6 +5,7 @@ and said OK.
 """
 
 import os
+import re
 import subprocess
 import tempfile
 import threading
@@ -17,6 +18,12 @@ from typing import IO, Any
 from mem0_assets.backups.formats.sql_writer import client_environment
 from mem0_assets.errors import Mem0AssetsError
 from mem0_assets.live.programs import Program
+
+# An index of ten million vectors takes a day to build; nothing takes two.
+LOAD_SECONDS = 2 * 86400.0
+_MISSING_ROLE = re.compile('role "(.*)" does not exist')
+# A server quotes what it could not read: a vector of 1,536 numbers is no message.
+_MESSAGE_LENGTH = 500
 
 
 class LoadFailedError(Mem0AssetsError):
@@ -37,31 +44,54 @@ class LoadTimes:
     indexes: float
 
 
-def load_dump(program: Program, settings: dict[str, Any], blocks: Iterable[bytes]) -> LoadTimes:
-    """Feed a plain dump to psql. `settings` are psycopg's keywords. Raises LoadFailedError at the first error."""
+def load_dump(
+    program: Program, settings: dict[str, Any], blocks: Iterable[bytes], *, seconds: float = LOAD_SECONDS
+) -> LoadTimes:
+    """Feed a plain dump to psql. `settings` are psycopg's keywords. Raises LoadFailedError at the first error.
+
+    Also where psql has not come to an end after `seconds`: a server that stands still must not hold a drill for ever.
+    """
     command = [str(program.path), "-X", "--no-password", "-v", "ON_ERROR_STOP=1"]
-    environment = {**os.environ, **client_environment(settings), "PGOPTIONS": "-c client_min_messages=warning"}
+    # Nothing of a person's own PG* variables: they lead to the live server.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment = {**inherited, **client_environment(settings), "PGOPTIONS": "-c client_min_messages=warning"}
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as complaints:
+    with tempfile.TemporaryFile() as complaints:
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, env=environment
         ) as child:
-            assert child.stdin and child.stdout
-            answers = _Answers(child.stdout)
+            limit = threading.Timer(seconds, child.kill)
+            limit.daemon = True
+            limit.start()
             try:
-                with suppress(BrokenPipeError):  # psql stopped at an error: its stderr says which
-                    for block in blocks:
-                        child.stdin.write(block)
-                    child.stdin.close()
+                last_copy = _feed(child, blocks)
                 status = child.wait()
             finally:
-                if child.poll() is None:
-                    child.kill()
-            answers.join()
+                child.kill()  # nothing happens to one that has ended by itself
+                limit.cancel()
         ended = time.monotonic()
         complaints.seek(0)
-        _require_success(status, complaints.read())
-    return LoadTimes(readable=(answers.last_copy or ended) - started, indexes=ended - (answers.last_copy or ended))
+        _require_success(status, complaints.read().decode("utf-8", "replace"), ended - started >= seconds)
+    return LoadTimes(readable=(last_copy or ended) - started, indexes=ended - (last_copy or ended))
+
+
+def _feed(child: "subprocess.Popen[bytes]", blocks: Iterable[bytes]) -> float | None:
+    """Write all blocks and read all answers; when the last table's rows were in."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    answers = _Answers(child.stdout)
+    try:
+        with suppress(BrokenPipeError):  # psql stopped at an error: its stderr says which
+            for block in blocks:
+                child.stdin.write(block)
+    except BaseException:
+        child.kill()
+        raise
+    finally:
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+        answers.join()
+    return answers.last_copy
 
 
 class _Answers(threading.Thread):
@@ -79,10 +109,12 @@ class _Answers(threading.Thread):
                 self.last_copy = time.monotonic()
 
 
-def _require_success(status: int, stderr: str) -> None:
+def _require_success(status: int, stderr: str, late: bool) -> None:
     errors = [line for line in stderr.splitlines() if "ERROR:" in line or "FATAL:" in line or "error:" in line]
     if not status and not errors:
         return
+    if late and not errors:
+        raise LoadFailedError("psql did not come to an end: the server stands still")
     first = (errors or stderr.splitlines() or [f"psql ended with exit status {status}"])[0]
-    role = first.split('role "')[1].split('" does not exist')[0] if 'role "' in first and "not exist" in first else None
-    raise LoadFailedError(f"psql stopped: {first}", missing_role=role)
+    role = _MISSING_ROLE.search(first)
+    raise LoadFailedError(f"psql stopped: {first[:_MESSAGE_LENGTH]}", missing_role=role[1] if role else None)

@@ -6,6 +6,7 @@ Written by pg_dump, compressed by igzip: on 100,000 memories `gzip -6` takes 100
 
 import hashlib
 import os
+import re
 import selectors
 import subprocess
 import tempfile
@@ -25,6 +26,11 @@ LEVEL = 3
 END_MARK = b"-- PostgreSQL database dump complete"
 STALL_SECONDS = 120.0
 LOCK_WAIT = "10s"
+
+_ERROR = re.compile("error|fatal|panic", re.IGNORECASE)
+_NO_ERROR = re.compile("pg_dump: (warning|detail|hint): ")
+# Where a person's environment could lead a client program elsewhere than psycopg was led, whatever it is told.
+_ELSEWHERE = {"PGSERVICE", "PGHOSTADDR"}
 
 Progress = Callable[[int], None]
 
@@ -61,7 +67,7 @@ def write_dump(
     """
     command = [str(program.path), "--format=plain", "--encoding=UTF8", "--no-owner", "--no-privileges"]
     command += [f"--snapshot={snapshot}", f"--lock-wait-timeout={LOCK_WAIT}", "--no-password"]
-    with tempfile.TemporaryFile("w+") as complaints, _running(command, settings, complaints) as child:
+    with tempfile.TemporaryFile() as complaints, _running(command, settings, complaints) as child:
         digest, compressed, plain, tail = hashlib.sha256(), 0, 0, b""
         compressor = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, 31)
         with open(target, "wb") as file:
@@ -73,16 +79,17 @@ def write_dump(
             compressed += _put(file, digest, compressor.flush())
             file.flush()
             os.fsync(file.fileno())
-        status = child.wait()
+            _forget(file)
+        status = _status(child, stall_seconds)
         complaints.seek(0)
-        stderr = without_secrets(complaints.read(), [settings.get("password")])
+        stderr = without_secrets(complaints.read().decode("utf-8", "replace"), [settings.get("password")])
     return Written(compressed, digest.hexdigest(), plain, _evidence(program, status, stderr, plain, tail))
 
 
 def _evidence(program: Program, status: int, stderr: str, plain: int, tail: bytes) -> tuple[str, ...]:
     """The client's warnings, if all that it left behind says that the dump is whole; DumpFailedError otherwise."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    if status or any("error" in line.lower() or "fatal" in line.lower() for line in lines):
+    if status or any(_is_error(line) for line in lines):
         raise DumpFailedError(f"{program} failed with exit status {status}: {' / '.join(lines) or 'no message'}")
     if END_MARK not in tail:
         raise DumpFailedError(
@@ -91,17 +98,42 @@ def _evidence(program: Program, status: int, stderr: str, plain: int, tail: byte
     return tuple(lines)
 
 
+def _is_error(line: str) -> bool:
+    """Whether a line tells of an error. What pg_dump itself calls less may name one: a table `error_log`."""
+    return not _NO_ERROR.match(line) and bool(_ERROR.search(line))
+
+
 def _chunks(child: subprocess.Popen[bytes], stall_seconds: float) -> Iterator[bytes]:
     assert child.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
         while True:
             if not selector.select(stall_seconds):
-                raise UnreachableError(f"the dump stood still for {stall_seconds:g} s: the server fell silent")
+                raise _silent(stall_seconds)
             chunk = os.read(child.stdout.fileno(), CHUNK)
             if not chunk:
                 return
             yield chunk
+
+
+def _status(child: subprocess.Popen[bytes], stall_seconds: float) -> int:
+    try:
+        return child.wait(stall_seconds)
+    except subprocess.TimeoutExpired:
+        raise _silent(stall_seconds) from None
+
+
+def _silent(seconds: float) -> UnreachableError:
+    return UnreachableError(
+        f"the dump stood still for {seconds:g} s: the server fell silent",
+        next_step="Is it frozen, or its disk? See its log",
+    )
+
+
+def _forget(file: IO[bytes]) -> None:
+    """Drop the written bytes from the page cache: reading them back must ask the disk, not the memory."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _put(file: IO[bytes], digest: Any, data: bytes) -> int:
@@ -111,12 +143,17 @@ def _put(file: IO[bytes], digest: Any, data: bytes) -> int:
 
 
 @contextmanager
-def _running(command: list[str], settings: dict[str, Any], stderr: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _running(command: list[str], settings: dict[str, Any], stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """The child, which never outlives its use: a refused or cancelled run must not leave a pg_dump behind."""
-    environment = {**os.environ, **client_environment(settings)}
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment
-    ) as child:
+    inherited = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    environment = {**inherited, **client_environment(settings)}
+    try:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment
+        )
+    except OSError as error:
+        raise DumpFailedError(f"{command[0]} cannot be run: {error.strerror}") from None
+    with child:
         try:
             yield child
         finally:
@@ -125,7 +162,10 @@ def _running(command: list[str], settings: dict[str, Any], stderr: IO[str]) -> I
 
 
 def client_environment(settings: dict[str, Any]) -> dict[str, str]:
-    """psycopg's keywords as the client programs' variables: a password in the environment is not shown by `ps`."""
+    """psycopg's keywords as the client programs' variables: a password in the environment is not shown by `ps`.
+
+    Messages come in English, whatever this machine speaks: an error must be known for one.
+    """
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
     variables = {names[key]: str(value) for key, value in settings.items() if value is not None}
-    return variables | {"PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "mem0-assets"}
+    return variables | {"PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "mem0-assets", "LC_ALL": "C"}

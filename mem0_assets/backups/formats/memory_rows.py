@@ -1,0 +1,79 @@
+"""What the rows of one table of memories say: namespaces, dimensions, and whether each row could be loaded at all.
+
+A row is some 20 KB, of which the vector's digits are all but a few hundred bytes: the vector's commas are counted and
+its digits never looked at, only the payload is parsed.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from mem0_assets.backups.namespaces import namespace_of
+
+SHAPE = frozenset({"id", "vector", "payload"})
+
+_COPY_ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
+_STRING_ESCAPE = re.compile(rb"''|\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
+_LETTERS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+
+class RowFault(ValueError):
+    """Why a row could not be loaded, or is no memory. Never holds a part of the row."""
+
+
+@dataclass
+class MemoryRows:
+    """The tally of the rows of one table that has the columns id, vector and payload."""
+
+    namespaces: Counter[str] = field(default_factory=Counter)
+    dimensions: Counter[int] = field(default_factory=Counter)
+
+    def add(self, vector: bytes | bytearray | None, payload: bytes | None, encoding: str) -> None:
+        """Count one row: its vector in text form and its payload as JSON, where None is NULL.
+
+        Raises RowFault, and then counts nothing.
+        """
+        dimensions = 0
+        if vector is not None:
+            if not (vector.startswith(b"[") and vector.endswith(b"]")):
+                raise RowFault("its vector is none")
+            dimensions = vector.count(b",") + 1
+        try:
+            text = None if payload is None else payload.decode(encoding)
+            namespace = namespace_of(text)
+        except UnicodeDecodeError:
+            raise RowFault("its payload is not in the encoding of the dump") from None
+        except ValueError as error:
+            raise RowFault(f"its payload is damaged: {error}") from None
+        self.namespaces[namespace] += 1
+        if dimensions:
+            self.dimensions[dimensions] += 1
+
+
+def copy_field(raw: bytes | bytearray) -> bytes | None:
+    """The value of a field of a COPY line: its escapes resolved; None for NULL."""
+    if raw == b"\\N":
+        return None
+    if b"\\" not in raw:
+        return bytes(raw)
+    if b"\\" not in raw.replace(b"\\\\", b""):  # What jsonb brings: its own backslashes, doubled.
+        return bytes(raw.replace(b"\\\\", b"\\"))
+    return _COPY_ESCAPE.sub(_unescaped, raw)
+
+
+def string_value(raw: bytes, *, escapes: bool) -> bytes:
+    """The value of a string literal, from what stands between its quotes."""
+    if escapes and b"\\" in raw:
+        return _STRING_ESCAPE.sub(_unescaped, raw)
+    return raw.replace(b"''", b"'") if b"'" in raw else raw
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    escape = match.group(1)
+    if escape is None:
+        return b"'"
+    if escape[:1] in b"01234567":
+        return bytes([int(escape, 8) & 0xFF])
+    if escape[:1] == b"x" and len(escape) > 1:
+        return bytes([int(escape[1:], 16)])
+    return _LETTERS.get(escape, escape)

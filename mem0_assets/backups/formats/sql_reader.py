@@ -1,0 +1,150 @@
+"""Says what a plain SQL dump holds, ours or not, without a server and with flat memory.
+
+psql's own rules are followed, statement by statement, for what pg_dump 13 to 18 and pg_dumpall write: COPY blocks and
+all forms of INSERT. Anything that those would not write is damage: a dump that was cut, joined, mixed with error
+messages or hit by a flipped bit must never be counted as if it were whole.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from mem0_assets.backups.formats.container import MAX_LINE_BYTES, DumpDamage
+from mem0_assets.backups.formats.dump_tables import DumpTable
+from mem0_assets.backups.formats.sql_statements import Place, SqlStatements
+from mem0_assets.verdicts import Reason, Verdict
+
+
+@dataclass(frozen=True)
+class DumpContents:
+    """What a dump holds, and whether it can be trusted.
+
+    `tables` are rows by table: plain names in the schema public, `schema.table` elsewhere. `total` and `namespaces`
+    are the collection's; `collection` is None where none was found. `dimensions` is the vector column's own,
+    `row_dimensions` all that were seen in its rows. `complete` is True where the dump program's own end marker is the
+    last thing in the text.
+    """
+
+    format: Literal["sql"]
+    tables: dict[str, int]
+    collection: str | None
+    total: int
+    namespaces: dict[str, int]
+    dimensions: int | None
+    row_dimensions: tuple[int, ...]
+    complete: bool
+    server_version: str | None
+    pg_dump_version: str | None
+    database: str | None
+    uncompressed_bytes: int
+    verdict: Verdict
+
+
+def read_sql(blocks: Iterable[bytes], *, collection: str | None, max_line_bytes: int = MAX_LINE_BYTES) -> DumpContents:
+    """Read the plain text of a dump to its end, or to where it is damaged beyond reading, and judge it.
+
+    `collection` names the table of memories (`schema.table` outside of public); without a name it is the table of the
+    shape (id, vector, payload) with the most rows, mem0's own bookkeeping aside. A DumpDamage that `blocks` raises
+    becomes a reason of the verdict, so that what was counted until there is told too.
+    """
+    statements = SqlStatements(blocks, max_bytes=max_line_bytes)
+    reasons: list[Reason] = []
+    try:
+        statements.read()
+    except DumpDamage as damaged:
+        reasons.append(damaged.reason)
+    tables = _by_name(statements.tables.values())
+    found = collection if collection is not None else _most_likely(tables)
+    held = [table for table in tables.get(found or "", []) if table.is_memories]
+    if not reasons and not statements.complete:
+        reasons.append(Reason("truncated", "the end marker of the dump program is missing: the dump stopped before"))
+    reasons[:0] = statements.client_messages
+    reasons += [fault for parts in tables.values() for table in parts for fault in table.faults()]
+    reasons += _rows_without_a_table(statements.tables)
+    if not reasons:
+        reasons += _judge_content(found, held, tables)
+    return _contents(statements, tables, found if held else None, held, Verdict(tuple(dict.fromkeys(reasons))))
+
+
+def _by_name(tables: Iterable[DumpTable]) -> dict[str, list[DumpTable]]:
+    """The tables by name: more than one of a name where the file holds several databases or dumps."""
+    named: dict[str, list[DumpTable]] = {}
+    for table in tables:
+        named.setdefault(table.name, []).append(table)
+    return named
+
+
+def _most_likely(tables: dict[str, list[DumpTable]]) -> str | None:
+    """The collection of a dump that comes without a name: most rows of the shape; not the entities, not migrations."""
+    shaped = {
+        name: sum(table.rows for table in parts)
+        for name, parts in tables.items()
+        if any(table.is_memories for table in parts)
+        and name != "mem0migrations"
+        and not (name.endswith("_entities") and name.removesuffix("_entities") in tables)
+    }
+    return max(sorted(shaped), key=lambda name: shaped[name], default=None)
+
+
+def _rows_without_a_table(tables: dict[Place, DumpTable]) -> list[Reason]:
+    """The reasons against memories for a table that the dump, which creates others, does not create.
+
+    Such a dump was edited, or a name in it is damaged; and loading it fails. (Tables of other shapes may belong to an
+    extension, which creates them.)
+    """
+    creating = {section for (section, _, _), table in tables.items() if table.created}
+    return [
+        Reason("corrupt", f"there are rows of {table.name} in the dump, which it does not create")
+        for (section, _, _), table in tables.items()
+        if section in creating and table.is_memories and not table.created
+    ]
+
+
+def _judge_content(name: str | None, held: list[DumpTable], tables: dict[str, list[DumpTable]]) -> list[Reason]:
+    """The reasons against a dump that is whole: it holds nothing, or not what it should."""
+    reasons = []
+    if not any(table.rows for parts in tables.values() for table in parts):
+        reasons.append(Reason("empty", "the dump is whole and holds not one row of any table"))
+    if not held:
+        wanted = "a table" if name is None else f"the table {name}"
+        message = f"{wanted} with the columns id, vector, payload is not among the {len(tables)} tables of the dump"
+        reasons.append(Reason("wrong_content", message))
+        return reasons
+    if not reasons and not any(table.rows for table in held):
+        reasons.append(Reason("empty", f"the dump is whole and holds not one row of {name}"))
+    times = sum(table.times for table in held)
+    if times > 1:
+        places = " and ".join(sorted({table.database or "an unnamed one" for table in held}))
+        message = f"{name} is in the file {times} times (database: {places}): which one is meant cannot be told"
+        reasons.append(Reason("wrong_content", message))
+    return reasons
+
+
+def _contents(
+    statements: SqlStatements,
+    tables: dict[str, list[DumpTable]],
+    collection: str | None,
+    held: list[DumpTable],
+    verdict: Verdict,
+) -> DumpContents:
+    namespaces: Counter[str] = Counter()
+    dimensions: set[int] = set()
+    for table in held:
+        namespaces.update(table.memories.namespaces)
+        dimensions.update(table.memories.dimensions)
+    return DumpContents(
+        format="sql",
+        tables={name: sum(table.rows for table in parts) for name, parts in tables.items()},
+        collection=collection,
+        total=sum(table.rows for table in held),
+        namespaces=dict(namespaces),
+        dimensions=next((table.dimensions for table in held if table.dimensions), None),
+        row_dimensions=tuple(sorted(dimensions)),
+        complete=statements.complete,
+        server_version=statements.server_version,
+        pg_dump_version=statements.pg_dump_version,
+        database=held[0].database if held else statements.database,
+        uncompressed_bytes=statements.read_bytes,
+        verdict=verdict,
+    )
