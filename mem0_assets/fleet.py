@@ -3,18 +3,19 @@
 In the incident of January 2026 scripts, `.env` and containers each had their own idea of ports and credentials, and
 nothing failed loudly. So here everything is checked before anything runs: unknown keys, wrong types, bad schedules and
 unset secrets are refused with the file, the key and the reason. Secrets are only ever named; they are read from the
-environment, or from `.env` beside the file, at the moment of use.
+environment, or from `.env` beside the file, at the moment of use. Where a person wrote the secret itself, no message
+repeats it: reasons hold no values, and a name is only shown where it looks like one.
 """
 
 import os
 import re
-from collections.abc import Hashable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
@@ -35,31 +36,55 @@ TIERS: tuple[Tier, ...] = ("hourly", "daily", "weekly", "monthly")
 
 Model = TypeVar("Model", bound=BaseModel)
 DEPLOYMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Only a name like POSTGRES_PASSWORD is repeated in a message: `hunter2` may be a name, and may be the password.
+SURELY_A_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 
 def _path_beside_fleet(value: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base", Path.cwd())
-    return Path(os.path.abspath(base / value.expanduser()))
+    return Path(os.path.abspath(base / os.path.expanduser(value)))
 
 
-FleetPath = Annotated[Path, AfterValidator(_path_beside_fleet)]
+def _environment_name(value: str) -> str:
+    if not ENVIRONMENT_NAME.fullmatch(value):
+        raise ValueError("must be the name of an environment variable; the secret itself never stands in this file")
+    return value
+
+
+FleetPath = Annotated[Path, Field(strict=False), AfterValidator(_path_beside_fleet)]
+EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # strict: `port: "5432"`, or `true` for a number, is a mistake and not a value.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Postgres(_Strict):
     """Where the memories live. Either a server that exists, or `embedded`: a server of our own in a folder."""
 
     embedded: FleetPath | None = None
-    host: str = "127.0.0.1"
+    host: Name = "127.0.0.1"
     port: int = Field(5432, ge=1, le=65535)
-    user: str = "postgres"
-    password_env: str | None = None
-    database: str = "mem0"
-    collection: str = "memories"
+    user: Name = "postgres"
+    password_env: EnvironmentName | None = None
+    database: Name = "mem0"
+    collection: Name = "memories"
     _env_file: Path | None = PrivateAttr(None)
+
+    @field_validator("host", "user", "database", "collection")
+    @classmethod
+    def _no_url(cls, value: str) -> str:
+        if "://" in value:  # these are shown to people, and a URL may hold a password
+            raise ValueError("must be a plain name, not a URL")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _socket_beside_fleet(cls, value: str, info: ValidationInfo) -> str:
+        return str(_path_beside_fleet(Path(value), info)) if value.startswith((".", "~")) else value
 
     @model_validator(mode="after")
     def _embedded_stands_alone(self) -> Self:
@@ -114,6 +139,16 @@ class Schedule(_Strict):
     def _valid_cron(cls, value: str | None) -> str | None:
         if value is not None and (len(value.split()) != 5 or not croniter.is_valid(value)):
             raise ValueError(f"{value!r} is not a cron line of five fields")
+        return value
+
+    @field_validator("hourly", "daily", "weekly", "monthly", "drill", "report")
+    @classmethod
+    def _fires_some_day(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                croniter(value, datetime.now(UTC)).get_next()
+        except CroniterBadDateError:
+            raise ValueError(f"{value!r} never fires: there is no such day") from None
         return value
 
     @property
@@ -172,8 +207,8 @@ class Deployment(_Strict):
 class TelegramSettings(_Strict):
     """Where alerts go. Both values are names of environment variables."""
 
-    bot_token_env: str = "TELEGRAM_BOT_TOKEN"
-    chat_id_env: str = "TELEGRAM_CHAT_ID"
+    bot_token_env: EnvironmentName = "TELEGRAM_BOT_TOKEN"
+    chat_id_env: EnvironmentName = "TELEGRAM_CHAT_ID"
     api_url: str = "https://api.telegram.org"
     _env_file: Path | None = PrivateAttr(None)
 
@@ -270,11 +305,21 @@ def read_secret(name: str, env_file: Path | None) -> str:
 
     Read anew at each use, so that a rotated password needs no restart.
     """
-    value = os.environ.get(name) or (dotenv_values(env_file).get(name) if env_file and env_file.is_file() else None)
+    value = os.environ.get(name) or _in_env_file(name, env_file)
     if not value:
-        where = f" nor in {env_file}" if env_file else ""
-        raise ConfigurationError(f"the environment variable {name} is not set, neither in the environment{where}")
+        shown = name if SURELY_A_NAME.fullmatch(name) else "named here"
+        where = f"neither in the environment nor in {env_file}" if env_file else "not in the environment"
+        raise ConfigurationError(f"the environment variable {shown} is set {where}")
     return value
+
+
+def _in_env_file(name: str, env_file: Path | None) -> str | None:
+    try:
+        return dotenv_values(env_file, encoding="utf-8").get(name) if env_file and env_file.is_file() else None
+    except OSError as error:
+        raise ConfigurationError(f"{env_file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:  # it carries the whole file, secrets and all
+        raise ConfigurationError(f"{env_file}: is not UTF-8, at byte {error.start}") from None
 
 
 def _require_secrets(fleet: Fleet, env_file: Path) -> None:
@@ -292,7 +337,7 @@ def _require_secrets(fleet: Fleet, env_file: Path) -> None:
             read_secret(name, env_file)
         except ConfigurationError as error:
             raise ConfigurationError(
-                f"{fleet.path}: {key}: {error.message}", next_step=f"Export it, or write {name}=... into {env_file}"
+                f"{fleet.path}: {key}: {error.message}", next_step=f"Export it, or write it into {env_file}"
             ) from None
 
 
@@ -304,30 +349,40 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{path}: there is no such file",
             next_step="Write one with `mem0-assets init`, or name yours with --fleet or $MEM0_FLEET",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8, at byte {error.start}") from None
     try:
         content = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    except yaml.MarkedYAMLError as error:
+        raise ConfigurationError(f"{path}: is not YAML: {_yaml_problem(error)}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):  # a control character, a 13th month, ten thousand brackets
+        raise ConfigurationError(f"{path}: is not YAML: it holds something that cannot be read") from None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path}: must hold keys and values, as fleet.example.yaml does")
     return content
 
 
+def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
+    """Where and what, without the line itself and without what it quotes: a secret may stand there."""
+    where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+    return where + re.sub("(alias|anchor|tag|handle) '.*", r"\1", error.problem or "cannot be parsed")
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """PyYAML keeps the last of two equal keys without a word: a second `prd:` would silently replace the first."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.composer.ComposerError(None, None, "a key must be a word", key.start_mark)
+            if key.value in seen:
+                raise yaml.composer.ComposerError(None, None, f"the key `{key.value}` stands twice", key.start_mark)
+            seen.add(key.value)
+        return node
 
 
 def _validated(model: type[Model], raw: Any, path: Path, prefix: tuple[str, ...]) -> Model:

@@ -2,10 +2,14 @@
 
 Stateless on purpose: what is due is computed from what exists on disk, so that a machine that slept through 02:30, or
 a night whose backup was refused, is caught up by the next run instead of losing its weekly or monthly backup.
+
+Differences and comparisons are made in UTC: between two datetimes of one zone Python takes the clocks' difference, which
+is an hour off on the two days a year on which the clocks change.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
@@ -24,7 +28,8 @@ def next_fire(line: str, zone: ZoneInfo, after: datetime) -> datetime:
 
 def last_fire(line: str, zone: ZoneInfo, at: datetime) -> datetime:
     """The last instant, not after `at`, at which this cron line fired."""
-    fire: datetime = croniter(line, at.astimezone(zone) + timedelta(seconds=1)).get_prev(datetime)
+    just_after = at.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    fire: datetime = croniter(line, just_after.astimezone(zone)).get_prev(datetime)
     return fire
 
 
@@ -33,28 +38,33 @@ def due_tiers(schedule: Schedule, newest: Mapping[Tier, datetime], at: datetime)
     return [
         tier
         for tier, line in schedule.tiers.items()
-        if tier not in newest or newest[tier] < last_fire(line, schedule.zone, at)
+        if tier not in newest or newest[tier].astimezone(UTC) < last_fire(line, schedule.zone, at).astimezone(UTC)
     ]
 
 
 def overdue_since(lines: Iterable[str], zone: ZoneInfo, newest: datetime, now: datetime) -> datetime | None:
     """The earliest fire that `newest` missed and that is more than GRACE ago; None where nothing is late."""
-    missed = [next_fire(line, zone, newest) for line in lines]
-    late = [fire for fire in missed if fire + GRACE < now]
-    return min(late, default=None)
+    missed = [next_fire(line, zone, newest).astimezone(UTC) for line in lines]
+    late = [fire for fire in missed if fire + GRACE < now.astimezone(UTC)]
+    return min(late).astimezone(zone) if late else None
 
 
 def longest_gap(lines: Iterable[str], zone: ZoneInfo, start: datetime) -> timedelta:
     """The longest time between two fires of these lines in the 400 days from `start` (a monthly line needs as many).
 
-    Lines that fire at least once a day are looked at for ten days only: their gaps repeat.
+    Lines that fire at least once an hour are looked at for ten days only: their gaps repeat, and no change of the
+    clocks makes them longer. A daily line's do not: one day in autumn has 25 hours. Zero without lines.
     """
-    iterators = [croniter(line, start.astimezone(zone)) for line in lines]
-    upcoming = [iterator.get_next(datetime) for iterator in iterators]
-    longest, previous, end = timedelta(0), start, start + timedelta(days=400)
-    while (fire := min(upcoming)) < end:
+    previous = first = start.astimezone(UTC)
+    longest = timedelta(0)
+    for fire in heapq.merge(*(_fires_in_utc(line, zone, start) for line in lines)):
         longest, previous = max(longest, fire - previous), fire
-        if longest <= timedelta(days=1, hours=1) and fire > start + timedelta(days=10):
+        if fire > first + (timedelta(days=10) if longest <= timedelta(hours=1) else timedelta(days=400)):
             break
-        upcoming = [i.get_next(datetime) if f == fire else f for i, f in zip(iterators, upcoming, strict=True)]
     return longest
+
+
+def _fires_in_utc(line: str, zone: ZoneInfo, start: datetime) -> Iterator[datetime]:
+    moments = croniter(line, start.astimezone(zone))
+    while True:
+        yield moments.get_next(datetime).astimezone(UTC)

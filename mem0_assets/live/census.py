@@ -11,13 +11,16 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from mem0_assets.errors import Mem0AssetsError, TableMissingError
+from mem0_assets.errors import NotACollectionError, TableMissingError
 from mem0_assets.fleet import Postgres
 from mem0_assets.live.identity import Identity, read_identity
 from mem0_assets.live.namespaces import NAMESPACE_SQL
-from mem0_assets.live.postgres import SCHEMA, Connection, connect, snapshot
+from mem0_assets.live.postgres import CHECK_COLLECTION, SCHEMA, Connection, connect, snapshot
 
 CENSUS_SECONDS = 10.0
+
+
+COLUMNS = {"id", "vector", "payload"}
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class Census:
 def take_census(postgres: Postgres, *, seconds: float = CENSUS_SECONDS) -> Census:
     """Count a live deployment, read only, within `seconds`.
 
-    Raises TableMissingError where the database answers and the table is not in it (a loss), UnreachableError where
-    nothing could be learnt.
+    Raises TableMissingError where the database answers and the table is not in it (a loss), NotACollectionError where
+    it is no table of mem0's, UnreachableError where nothing could be learnt.
     """
     with connect(postgres, seconds=seconds) as connection:
         try:
@@ -65,21 +68,34 @@ def take_census(postgres: Postgres, *, seconds: float = CENSUS_SECONDS) -> Censu
 
 
 def read_census(connection: Connection, collection: str) -> Census:
-    """Count inside the caller's `snapshot`."""
+    """Count inside the caller's `snapshot`. Raises NotACollectionError where the table is not mem0's."""
     query = sql.SQL("SELECT {namespace} AS namespace, count(*) AS memories FROM {table} GROUP BY 1 ORDER BY 2 DESC, 1")
     table = sql.Identifier(SCHEMA, collection)
     taken_at = datetime.now(UTC)
+    _require_shape(connection, collection)
     identity = read_identity(connection, collection)
     try:
         rows = connection.execute(query.format(namespace=sql.SQL(NAMESPACE_SQL), table=table)).fetchall()
-    except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction) as error:
-        raise Mem0AssetsError(
-            f"the table {collection} is not a mem0 collection: {error.diag.message_primary}",
-            code="wrong_content",
-            next_step="Check postgres.collection in fleet.yaml",
+    except psycopg.errors.UndefinedFunction as error:
+        raise NotACollectionError(
+            f"the table {collection} is no mem0 collection: {error.diag.message_primary}", next_step=CHECK_COLLECTION
         ) from None
     namespaces = {row["namespace"]: row["memories"] for row in rows}
     return Census(collection, sum(namespaces.values()), namespaces, identity, taken_at)
+
+
+def _require_shape(connection: Connection, collection: str) -> None:
+    """A table that lost its vectors still counts well: so all three columns must be there."""
+    rows = connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::text::regclass AND NOT attisdropped",
+        (sql.Identifier(SCHEMA, collection).as_string(connection),),
+    ).fetchall()
+    missing = COLUMNS - {row["attname"] for row in rows}
+    if missing:
+        columns = " and no ".join(sorted(missing))
+        raise NotACollectionError(
+            f"the table {collection} is no mem0 collection: it has no {columns} column", next_step=CHECK_COLLECTION
+        )
 
 
 def _other_collections(connection: Connection) -> str:
@@ -87,12 +103,11 @@ def _other_collections(connection: Connection) -> str:
     rows = connection.execute(
         """
         SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relkind = 'r' AND 3 = (
-               SELECT count(*) FROM pg_attribute a
-                WHERE a.attrelid = c.oid AND a.attname IN ('id', 'vector', 'payload') AND NOT a.attisdropped)
+         WHERE n.nspname = %s AND c.relkind = 'r' AND %s::text[] <@ ARRAY(
+               SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped)
          ORDER BY 1
         """,
-        (SCHEMA,),
+        (SCHEMA, sorted(COLUMNS)),
     ).fetchall()
     if rows:
         return f"Tables here that look like mem0's: {', '.join(row['relname'] for row in rows)}"

@@ -10,14 +10,19 @@ import fcntl
 import hashlib
 import os
 import pwd
+import shlex
 import shutil
+import signal
 import socket
+import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mem0_assets.errors import ConfigurationError, UnreachableError
 from mem0_assets.live.programs import embedded
@@ -27,6 +32,15 @@ PORT = 5432
 # sockaddr_un holds 107 bytes; PostgreSQL adds "/.s.PGSQL.5432" and, for its lock, ".lock".
 LONGEST_SOCKET_FOLDER = 107 - len("/.s.PGSQL.5432.lock")
 START_SECONDS = 120
+STOP_SECONDS = 60
+StopMode = Literal["smart", "fast", "immediate"]
+STOP_SIGNALS: dict[StopMode, signal.Signals] = {
+    "smart": signal.SIGTERM,
+    "fast": signal.SIGINT,
+    "immediate": signal.SIGQUIT,
+}
+# pg_ctl hands these paths to a shell inside double quotes.
+UNUSABLE = frozenset('"$`\\\n')
 
 
 @dataclass(frozen=True)
@@ -59,75 +73,145 @@ class EmbeddedServer:
     @property
     def socket_folder(self) -> Path | None:
         """Where the running server's socket is, as the server itself wrote it; None where it does not run."""
-        try:
-            lines = (self.folder / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
-            return None
+        lines = self._pid_file()
         ready = len(lines) > 7 and lines[7].strip() == "ready"
         return Path(lines[4]) if ready and _listens(Path(lines[4]) / f".s.PGSQL.{lines[3]}") else None
 
-    def start(self) -> Path:
+    def start(self, *, make: bool = True) -> Path:
         """Make the data where there are none, start the server where it does not run; the socket's folder.
 
-        Safe to call from many processes at once. Raises UnreachableError with the end of the server's log.
+        With `make=False` missing data are an UnreachableError: a reader never makes an empty server. Safe to call from
+        many processes at once. Raises UnreachableError with the end of the server's log.
         """
         if running := self.socket_folder:
             return running
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        if UNUSABLE & set(str(self.folder)):
+            raise ConfigurationError(f'no server can be started in {self.folder}: rename it without any of " $ ` \\')
+        if make:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            self._require_data()
         with self.locked():
-            if running := self.socket_folder:
+            if running := self._when_settled():
                 return running
-            if self.made_by is None:
+            if not make:
+                self._require_data()
+            elif self.made_by is None:
                 self._initialise()
             self._launch()
-        running = self.socket_folder
+            running = self.socket_folder
         if running is None:
             raise UnreachableError(f"the embedded server in {self.folder} started and went away", next_step=self._log())
         return running
 
-    def stop(self, mode: str = "fast") -> None:
-        """Stop the server (`fast`, or `immediate` as if by power cut); nothing where it does not run."""
-        if (self.folder / "postmaster.pid").exists():
-            self._run("pg_ctl", "stop", "-D", str(self.folder), "-m", mode, "-w", "-t", "60", check=False)
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stop the server (`fast`, or `immediate` as if by power cut); nothing where it does not run.
+
+        Raises UnreachableError where it does not stop in STOP_SECONDS (it is frozen, or its disk is).
+        """
+        pid = self._postmaster()
+        if pid is not None:
+            deadline = time.monotonic() + STOP_SECONDS
+            os.kill(pid, STOP_SIGNALS[mode])
+            while self._works_here(pid):
+                if time.monotonic() > deadline:
+                    raise UnreachableError(f"the embedded server in {self.folder} does not stop: {self._log()}")
+                time.sleep(0.01)
         if self.socket_home != self.folder:
             shutil.rmtree(self.socket_home, ignore_errors=True)
 
+    def _require_data(self) -> None:
+        if self.made_by is None:
+            raise UnreachableError(f"there is no embedded server in {self.folder}")
+
+    def _pid_file(self) -> list[str]:
+        """The lines of postmaster.pid; none where there is none, or where it came with a copy of another folder."""
+        try:
+            lines = (self.folder / "postmaster.pid").read_text().splitlines()
+            return lines if len(lines) > 1 and self.folder.samefile(lines[1]) else []
+        except FileNotFoundError:
+            return []
+
+    def _postmaster(self) -> int | None:
+        """The server's process; None where it is gone, even if another one has its number since."""
+        lines = self._pid_file()
+        return int(lines[0]) if lines and self._works_here(int(lines[0])) else None
+
+    def _works_here(self, pid: int) -> bool:
+        """Whether this process is a server of this folder (its own words say so; a zombie has none)."""
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            return b"-D" in words and self.folder.samefile(os.fsdecode(words[words.index(b"-D") + 1]))
+        except OSError:
+            return False
+
+    def _when_settled(self) -> Path | None:
+        """The socket's folder once a server that is just starting or stopping has done so; None where none runs."""
+        deadline = time.monotonic() + START_SECONDS
+        while (running := self.socket_folder) is None and self._postmaster() is not None:
+            if time.monotonic() > deadline:
+                raise UnreachableError(f"the embedded server in {self.folder} neither starts nor stops: {self._log()}")
+            time.sleep(0.05)
+        return running
+
     def _initialise(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        self.folder.chmod(0o700)
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
-        options = ["-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
-        self._run("initdb", "-D", str(self.folder), *options)
+        """Made beside its place and renamed when complete: a kill halfway leaves no half a server."""
+        unfinished = self.folder.with_name(f".{self.folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        try:
+            if os.geteuid() == 0:
+                nobody = pwd.getpwnam("nobody")
+                os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
+            options = ["-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
+            options += [] if self.fsync else ["--no-sync"]
+            self._run(unfinished, "initdb", "-D", str(unfinished), *options)
+            unfinished.rename(self.folder)
+        except OSError as error:
+            raise ConfigurationError(f"{self.folder} cannot hold a new server: {error.strerror}") from None
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def _launch(self) -> None:
-        sockets = self.socket_home
-        sockets.mkdir(exist_ok=True)
-        if os.geteuid() == 0:
-            owner = self.folder.stat()
-            os.chown(sockets, owner.st_uid, owner.st_gid)
-        options = {"unix_socket_directories": sockets, "listen_addresses": "127.0.0.1" if self.port else ""}
-        options |= {"port": self.port or PORT, "fsync": "on" if self.fsync else "off"}
-        words = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+        sockets = self._made_socket_home()
+        # What a killed server left: where another process (or a zombie) has its number now, PostgreSQL would not start.
+        for left in (self.folder / "postmaster.pid", *sockets.glob(".s.PGSQL.*")):
+            left.unlink(missing_ok=True)
+        options = {"unix_socket_directories": str(sockets)}
+        options |= {"listen_addresses": "127.0.0.1" if self.port else ""}
+        options |= {"port": str(self.port or PORT), "fsync": "on" if self.fsync else "off"}
+        words = " ".join(shlex.join(["-c", f"{name}={value}"]) for name, value in options.items())
         log = str(self.folder / "server.log")
-        self._run("pg_ctl", "start", "-D", str(self.folder), "-l", log, "-w", "-t", str(START_SECONDS), "-o", words)
+        waiting = ["-w", "-t", str(START_SECONDS)]
+        self._run(self.folder, "pg_ctl", "start", "-D", str(self.folder), "-l", log, *waiting, "-o", words)
 
     @property
     def socket_home(self) -> Path:
-        """A folder for the socket: inside the data folder, else (its path being too long) a short one in /tmp."""
-        if len(os.fsencode(self.folder)) <= LONGEST_SOCKET_FOLDER:
+        """A folder for the socket: the data folder, else (its path being too long, or read as a list) one in /tmp."""
+        if len(os.fsencode(self.folder)) <= LONGEST_SOCKET_FOLDER and "," not in str(self.folder):
             return self.folder
         name = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"mem0-assets-{os.geteuid()}-{name}"
 
-    def _run(self, program: str, *arguments: str, check: bool = True) -> None:
-        command = [*_as_owner(self.folder), str(self.programs / program), *arguments]
+    def _made_socket_home(self) -> Path:
+        """Closed to others: who reaches the socket is the superuser. /tmp is everybody's, so it must not be theirs."""
+        home, owner = self.socket_home, self.folder.stat()
+        if home != self.folder:
+            home.mkdir(mode=0o700, exist_ok=True)
+            found = home.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner.st_uid, os.geteuid()):
+                raise ConfigurationError(f"{home} belongs to somebody else, and the server's socket must lie there")
+            home.chmod(0o700)
+            os.chown(home, owner.st_uid, owner.st_gid)
+        return home
+
+    def _run(self, owned: Path, program: str, *arguments: str) -> None:
+        command = [*_as_owner(owned), str(self.programs / program), *arguments]
         # A file, not a pipe: the server inherits it and would keep a pipe open for ever.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
             output.seek(0)
-            if check and done.returncode:
+            if done.returncode:
                 text = f"{output.read().strip()}\n{self._log()}".strip()
                 raise UnreachableError(f"the embedded server in {self.folder} cannot be started: {text}")
 

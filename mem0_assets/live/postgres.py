@@ -6,17 +6,24 @@ socket down from this side.
 """
 
 import os
+import re
 import socket
 import threading
-import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from mem0_assets.errors import Mem0AssetsError, TableMissingError, UnreachableError, without_secrets
+from mem0_assets.errors import (
+    Mem0AssetsError,
+    NotACollectionError,
+    TableMissingError,
+    UnreachableError,
+    without_secrets,
+)
 from mem0_assets.fleet import Postgres
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
 
@@ -25,6 +32,17 @@ Connection = psycopg.Connection[dict[str, Any]]
 CONNECT_SECONDS = 4
 LOCK_SECONDS = 2
 SCHEMA = "public"  # mem0 looks for its collections in `public` only
+
+FROZEN = "Is the server frozen, or its disk? See its log"
+CHECK_COLLECTION = "Check postgres.collection in fleet.yaml, and who changed the table"
+RECREATED = "A recreated container starts with an empty server: look at its volume before anything else"
+REFUSALS = (
+    "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
+    "authentication failed",
+    "permission denied for database",
+    "is not permitted to log in",
+)
 
 
 class DeniedError(UnreachableError):
@@ -35,21 +53,28 @@ def connection_settings(postgres: Postgres) -> dict[str, Any]:
     """Keywords for psycopg (and, as PG* variables, for the client programs). Starts an embedded server."""
     settings: dict[str, Any] = {"dbname": postgres.database}
     if postgres.embedded is not None:
-        server = EmbeddedServer(postgres.embedded)
-        if server.made_by is None:
-            raise UnreachableError(f"there is no embedded server in {postgres.embedded}")
-        settings |= {"host": str(server.start()), "port": 5432, "user": SUPERUSER}
+        settings |= {"host": str(_started(postgres.embedded)), "port": 5432, "user": SUPERUSER}
     else:
         settings |= {"host": postgres.host, "port": postgres.port, "user": postgres.user}
         settings["password"] = postgres.password()
     return settings
 
 
+def _started(folder: Path) -> Path:
+    try:
+        return EmbeddedServer(folder).start(make=False)
+    except PermissionError:
+        raise DeniedError(
+            f"the embedded server in {folder} belongs to another user", next_step="Run this as the user who made it"
+        ) from None
+
+
 @contextmanager
 def connect(postgres: Postgres, *, seconds: float | None) -> Iterator[Connection]:
     """A connection whose every statement is bounded by `seconds`, and which is given up after as long in all.
 
-    With None neither is bounded, as a dump may take hours: then guard each exchange with `answers_within`.
+    Connecting may take CONNECT_SECONDS before that, and a server that says nothing at all has a second more. With None
+    neither is bounded, as a dump may take hours: then guard each exchange with `answers_within`.
     Raises UnreachableError (nothing is known), or DeniedError where the server answered and refused.
     """
     settings = connection_settings(postgres)
@@ -60,6 +85,7 @@ def connect(postgres: Postgres, *, seconds: float | None) -> Iterator[Connection
             **settings,
             connect_timeout=CONNECT_SECONDS,
             application_name="mem0-assets",
+            client_encoding="UTF8",  # a database in SQL_ASCII (a cluster made in the C locale) would give bytes
             autocommit=True,
             row_factory=psycopg.rows.dict_row,
         )
@@ -73,12 +99,26 @@ def connect(postgres: Postgres, *, seconds: float | None) -> Iterator[Connection
 
 @contextmanager
 def answers_within(connection: Connection, seconds: float) -> Iterator[None]:
-    """Shut the connection's socket down after `seconds`, so that a blocked call returns with an error at once."""
-    watchdog = _watchdog(connection, seconds)
+    """Shut the connection's socket down after `seconds` (and one of grace), so that a blocked call returns at once."""
     try:
+        duplicate = socket.socket(fileno=os.dup(connection.fileno()))
+    except psycopg.OperationalError:  # the connection is lost: nothing can block on it
         yield
-    finally:
-        watchdog.cancel()
+        return
+    watchdog = threading.Timer(seconds + 1, _shut_down, [duplicate])
+    watchdog.daemon = True
+    watchdog.start()
+    with duplicate:
+        try:
+            yield
+        finally:
+            watchdog.cancel()
+            watchdog.join()
+
+
+def _shut_down(duplicate: socket.socket) -> None:
+    with suppress(OSError):  # closed meanwhile from the other side
+        duplicate.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
@@ -86,19 +126,26 @@ def snapshot(connection: Connection, tables: Iterable[tuple[str, str]]) -> Itera
     """One REPEATABLE READ, READ ONLY transaction in which `tables` (schema, name) cannot be truncated or dropped.
 
     TRUNCATE is not MVCC-safe: one that commits between the snapshot and the first read would empty both the count and
-    the dump. So the (weakest) lock comes first and the snapshot after it. Raises TableMissingError.
+    the dump. So the (weakest) lock comes first and the snapshot after it. The beginning and the end are bounded in
+    time, what happens inside is the caller's. Raises TableMissingError, NotACollectionError.
     """
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        names = sql.SQL(", ").join(sql.Identifier(*table) for table in sorted(tables))
-        try:
-            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
-        except psycopg.errors.UndefinedTable as error:
-            raise TableMissingError(f"the database answers, and {error.diag.message_primary}") from None
-        try:
-            yield
-        finally:
-            _watchdog(connection, CONNECT_SECONDS)  # a server that froze meanwhile would block the end, too
+    wanted = sorted(tables)
+    names = sql.SQL(", ").join(sql.Identifier(*table) for table in wanted)
+    with ExitStack() as guard:
+        guard.enter_context(answers_within(connection, CONNECT_SECONDS + LOCK_SECONDS * len(wanted)))
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            try:
+                connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+                raise TableMissingError(f"the database answers, and {error.diag.message_primary}") from None
+            except psycopg.errors.WrongObjectType as error:  # an index, a sequence
+                raise NotACollectionError(str(error.diag.message_primary), next_step=CHECK_COLLECTION) from None
+            guard.close()
+            try:
+                yield
+            finally:
+                guard.enter_context(answers_within(connection, CONNECT_SECONDS))
 
 
 def _bound_statements(connection: Connection, seconds: float) -> None:
@@ -109,27 +156,14 @@ def _bound_statements(connection: Connection, seconds: float) -> None:
         "idle_in_transaction_session_timeout": "0",
         "row_security": "off",  # rows hidden from this role are an error, not a smaller count
     }
+    if connection.info.server_version >= 140000:
+        limits["idle_session_timeout"] = "0"
     if connection.info.server_version >= 170000:
         limits["transaction_timeout"] = "0"
-    for name, value in limits.items():
-        connection.execute("SELECT set_config(%s, %s, false)", (name, value))
-
-
-def _watchdog(connection: Connection, seconds: float) -> threading.Timer:
-    """Shuts the connection's socket down after `seconds` (and a second of grace), unless cancelled."""
-    connected = weakref.ref(connection)
-    watchdog = threading.Timer(seconds + 1, _shut_down, [connected])
-    watchdog.daemon = True
-    watchdog.start()
-    return watchdog
-
-
-def _shut_down(connected: "weakref.ref[Connection]") -> None:
-    connection = connected()
-    if connection is None or connection.closed:
-        return
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-        duplicate.shutdown(socket.SHUT_RDWR)
+    connection.execute(
+        "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS limits (name, value)",
+        (list(limits), list(limits.values())),
+    )
 
 
 @contextmanager
@@ -140,40 +174,55 @@ def _plain_errors(postgres: Postgres, password: str | None, seconds: float) -> I
     except Mem0AssetsError:
         raise
     except psycopg.errors.InsufficientPrivilege as error:
-        raise DeniedError(
-            f"{postgres.address}: {error.diag.message_primary}",
-            next_step=f"Let the role read: GRANT pg_read_all_data TO {postgres.user}",
-        ) from None
+        what = error.diag.message_primary or ""
+        raise DeniedError(f"{postgres.address}: {what}", next_step=_missing_right(postgres.user, what)) from None
     except psycopg.errors.LockNotAvailable:
         raise UnreachableError(
             f"{postgres.address}: another session holds an exclusive lock for more than {LOCK_SECONDS} s"
         ) from None
     except psycopg.errors.QueryCanceled:
         raise UnreachableError(f"{postgres.address} did not answer within {seconds:g} s") from None
+    except psycopg.errors.ConnectionTimeout:
+        raise UnreachableError(
+            f"{postgres.address} did not answer within {CONNECT_SECONDS} s", next_step=FROZEN
+        ) from None
     except psycopg.Error as error:
-        text = without_secrets(" ".join(str(error).split()), [password])
-        raise _unreachable(postgres, text, seconds) from None
+        text = " ".join(str(error).split()).rstrip(".")
+        refusal = _refusal(postgres, text)  # judged before the password is taken out, which may be a common word
+        raise refusal or _unreachable(postgres, error, without_secrets(text, [password]), seconds) from None
 
 
-def _unreachable(postgres: Postgres, text: str, seconds: float) -> UnreachableError:
+def _missing_right(user: str, what: str) -> str:
+    role = user if re.fullmatch(r"[a-z_][a-z0-9_]*", user) else f'"{user}"'
+    if "row-level security" in what:
+        return f"Let the role see all rows: ALTER ROLE {role} BYPASSRLS"
+    return f"Let the role read: GRANT pg_read_all_data TO {role}"
+
+
+def _refusal(postgres: Postgres, text: str) -> DeniedError | None:
+    """What a server says that answers and refuses; None for everything else."""
     if "password authentication failed" in text or "no password supplied" in text:
         return DeniedError(
             f"{postgres.address} refused the password of {postgres.user}",
             next_step=f"Check {postgres.password_env or 'password_env, which is not set,'} against the server's own",
         )
     if f'database "{postgres.database}" does not exist' in text:
+        return DeniedError(f"the server answers, and it has no database {postgres.database}", next_step=RECREATED)
+    if f'role "{postgres.user}" does not exist' in text:
+        return DeniedError(f"the server answers, and it has no role {postgres.user}", next_step=RECREATED)
+    if any(phrase in text for phrase in REFUSALS):
         return DeniedError(
-            f"the server answers, and it has no database {postgres.database}",
-            next_step="A recreated container starts with an empty server: look at its volume before anything else",
+            f"{postgres.address} does not let {postgres.user} in: {text.rpartition('FATAL: ')[2]}",
+            next_step="Check pg_hba.conf on the server, and the role's and the database's rights",
         )
-    if "does not exist" in text and "role" in text:
-        return DeniedError(
-            f"the server answers, and it has no role {postgres.user}",
-            next_step="A recreated container starts with an empty server: look at its volume before anything else",
-        )
-    if "closed the connection unexpectedly" in text or "timeout" in text:
+    return None
+
+
+def _unreachable(postgres: Postgres, error: psycopg.Error, text: str, seconds: float) -> UnreachableError:
+    if "closed the connection unexpectedly" in text or "connection is lost" in text:
         return UnreachableError(
-            f"{postgres.address} did not answer within {seconds:g} s: {text}",
-            next_step="Is the server frozen, or its disk? See its log",
+            f"{postgres.address} did not answer within {seconds:g} s, or broke off: {text}", next_step=FROZEN
         )
+    if error.sqlstate:
+        return UnreachableError(f"{postgres.address} answered with an error: {text}", next_step="See the server's log")
     return UnreachableError(f"{postgres.address} cannot be reached: {text}", next_step="Is the server running?")

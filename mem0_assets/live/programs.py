@@ -89,9 +89,9 @@ def embedded() -> dict[int, Path]:
 
 
 def _candidates(name: str, path: str) -> Iterator[Path]:
-    on_path = shutil.which(name, path=path)
-    if on_path:
-        yield Path(on_path)
+    for folder in path.split(os.pathsep):
+        if folder and (found := shutil.which(name, path=folder)):
+            yield Path(found)
     yield from sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     yield from (folder / name for folder in embedded().values())
 
@@ -101,8 +101,8 @@ def _identify(name: str, path: Path) -> Program | None:
     if not os.access(path, os.X_OK):
         return None
     try:
-        answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        done = subprocess.run([path, "--version"], capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = re.search(r"\(PostgreSQL\) (\d+)(\S*)", answer)
+    match = re.search(r"\(PostgreSQL\) (\d+)(\S*)", done.stdout.decode(errors="replace"))
     return Program(name, path, int(match[1]), match[1] + match[2]) if match else None

@@ -34,6 +34,8 @@ def plain_name(table: Table) -> str:
 
 
 def _count(connection: Connection, table: Table) -> int:
-    row = connection.execute(sql.SQL("SELECT count(*) AS rows FROM {}").format(sql.Identifier(*table))).fetchone()
+    # ONLY: the rows of a table that inherits from this one are dumped, and counted, with that one.
+    query = sql.SQL("SELECT count(*) AS rows FROM ONLY {}").format(sql.Identifier(*table))
+    row = connection.execute(query).fetchone()
     assert row is not None
     return int(row["rows"])
