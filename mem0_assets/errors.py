@@ -44,6 +44,12 @@ class TableMissingError(Mem0AssetsError):
     code = "table_missing"
 
 
+class NotACollectionError(Mem0AssetsError):
+    """A database answered and the collection's table is in it, but is not one of mem0's (any more)."""
+
+    code = "wrong_content"
+
+
 class NoSpaceError(Mem0AssetsError):
     """The disk is full, or would be before the work is done."""
 

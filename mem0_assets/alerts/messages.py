@@ -19,6 +19,7 @@ TITLES: dict[str, str] = {
     "below_baseline": "memory count below the baseline",
     "identity_changed": "this is another database",
     "database_unreachable": "database unreachable",
+    "backups_unreadable": "the backups cannot be read",
     "backup_refused": "backup refused",
     "backup_overdue": "backup overdue",
     "never_backed_up": "never backed up",
@@ -51,7 +52,7 @@ class DeploymentReport:
 def incident_text(deployment: str, notice: Notice, now: datetime) -> Text:
     """The message of one change of one incident."""
     incident = notice.incident
-    title = f"{_CHANGES[notice.change]}{TITLES[incident.kind]}"
+    title = f"{_CHANGES[notice.change]}{_title(incident)}"
     if notice.change == "over":
         lasted = spoken((incident.ended or now) - incident.since)
         return Text.plain("✅ ") + bold(f"{deployment}: {title}") + f"\nIt lasted {lasted}. It was: {incident.what}"
@@ -91,15 +92,18 @@ def spoken(span: timedelta) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def _title(incident: Incident) -> str:
+    """An incident that another version of this program has noted may be of a kind that has no title here."""
+    return TITLES.get(incident.kind, incident.kind)
+
+
 def _report_of(report: DeploymentReport) -> Text:
     total = f"{report.total:,} memories" if report.total is not None else f"count unknown: {report.unknown}"
     sign = SIGNS[report.incidents[0].severity] if report.incidents else "✅"
     lines = [Text.plain(f"{sign} ") + bold(report.name) + f": {total}"]
     lines += [Text.plain(f"  {name}: {count:,}") for name, count in report.namespaces.items()]
     lines.append(Text.plain(_proof(report)))
-    lines += [
-        Text.plain(f"{SIGNS[one.severity]} {TITLES[one.kind]} since {moment(one.since)}") for one in report.incidents
-    ]
+    lines += [Text.plain(f"{SIGNS[one.severity]} {_title(one)} since {moment(one.since)}") for one in report.incidents]
     return Text.plain("\n").join(lines)
 
 

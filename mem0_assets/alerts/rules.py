@@ -6,9 +6,10 @@ verified backup, per namespace, and against the identity of the database.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from mem0_assets.backups.claims import Standard, drop
@@ -20,6 +21,26 @@ from mem0_assets.verdicts import Verdict
 
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
+
+Kind = Literal[
+    "count_zero",
+    "table_missing",
+    "count_dropped",
+    "namespace_gone",
+    "namespace_dropped",
+    "below_baseline",
+    "identity_changed",
+    "database_unreachable",
+    "backups_unreadable",
+    "backup_refused",
+    "backup_overdue",
+    "never_backed_up",
+    "drill_failed",
+    "drill_overdue",
+    "run_failed",
+    "check_failed",
+    "alerts_undelivered",
+]
 
 # Which rules looked: an incident ends only when the rules that saw it look again and do not find it.
 Scope = Literal["reach", "memories", "backups", "drills", "runs", "checks", "alerts"]
@@ -34,7 +55,7 @@ class Finding:
     """
 
     key: str
-    kind: str
+    kind: Kind
     severity: Severity
     what: str
     command: str
@@ -49,7 +70,7 @@ def judge_memories(deployment: Deployment, census: Census, standard: Standard) -
     total = _judge_total(census, standard, command)
     findings += total
     zero = any(finding.kind == "count_zero" for finding in total)
-    findings += _judge_namespaces(census, standard, command, implied=zero)
+    findings += _judge_namespaces(census.namespaces, standard, command, implied=zero)
     baseline = deployment.limits.baseline
     if baseline is not None and census.total < baseline:
         what = f"{census.total} memories, below the baseline of {baseline}"
@@ -58,17 +79,34 @@ def judge_memories(deployment: Deployment, census: Census, standard: Standard) -
     return findings
 
 
-def table_missing(deployment: Deployment, message: str, previous: Backup | None) -> Finding:
-    """The database answers and the collection is not in it: as bad as a count of zero, and of the same incident."""
+def table_missing(deployment: Deployment, message: str, standard: Standard) -> list[Finding]:
+    """The database answers and the collection is not in it: as bad as a count of zero, and of the same incident.
+
+    With the table its identity and every namespace are gone too. That is implied, and keeps their incidents open.
+    """
+    previous = standard.previous
     held = f" {previous.backup} holds {previous.total} memories." if previous else ""
     command = _restore_command(deployment, previous)
-    return Finding("count", "table_missing", "critical", f"The memories' table is gone: {message}.{held}", command)
+    what = f"The memories' table is gone: {_sentence(message)}{held}"
+    findings = [Finding("count", "table_missing", "critical", what, command)]
+    if standard.identity:
+        gone = "The table that was known is gone."
+        findings.append(Finding("identity", "identity_changed", "critical", gone, command, implied=True))
+    return findings + _judge_namespaces({}, standard, command, implied=True)
 
 
 def unreachable(deployment: Deployment, message: str, hold: float) -> Finding:
     """Nothing is known. Not a loss: nobody is told before `hold` seconds, as a restart takes some."""
     command = f"mem0-assets counts {deployment.name}"
-    return Finding("unreachable", "database_unreachable", "critical", f"{message}.", command, hold=hold)
+    return Finding("unreachable", "database_unreachable", "critical", _sentence(message), command, hold=hold)
+
+
+def unreadable(deployment: Deployment, message: str) -> Finding:
+    """The folder of the backups cannot be read: what is in it is not known, and no new backup can be made."""
+    what = f"The backups cannot be read: {_sentence(message)}"
+    return Finding(
+        "backups_unreadable", "backups_unreadable", "critical", what, f"ls -la {_quoted(deployment.backups)}"
+    )
 
 
 def judge_backups(
@@ -94,9 +132,17 @@ def judge_backups(
 
 
 def judge_drills(
-    deployment: Deployment, verified: Sequence[Backup], last: tuple[str, Verdict] | None, now: datetime
+    deployment: Deployment,
+    verified: Sequence[Backup],
+    last: tuple[str, Verdict] | None,
+    proven_at: datetime | None,
+    now: datetime,
 ) -> list[Finding]:
-    """The last drill (its backup and verdict) failed, or no drill has succeeded for longer than the schedule allows."""
+    """The last drill (its backup and verdict) failed, or no drill has succeeded for longer than the schedule allows.
+
+    `proven_at` is when the last good drill ended, whatever has become of its backup: an hourly one that is drilled on
+    Monday has expired on Tuesday.
+    """
     command = f"mem0-assets drill {deployment.name}"
     if last and not last[1].ok:
         what = f"The drill of {last[0]} failed: {last[1].sentence()}."
@@ -104,7 +150,7 @@ def judge_drills(
     line = deployment.schedule.drill
     if line is None or not verified:
         return []
-    since = max((backup.drilled_at for backup in verified if backup.drilled_at), default=verified[-1].created_at)
+    since = proven_at or verified[-1].created_at
     late = overdue_since([line], deployment.schedule.zone, since, now)
     if late is None:
         return []
@@ -139,11 +185,13 @@ def _judge_total(census: Census, standard: Standard, command: str) -> list[Findi
     return []
 
 
-def _judge_namespaces(census: Census, standard: Standard, command: str, *, implied: bool) -> list[Finding]:
+def _judge_namespaces(
+    namespaces: Mapping[str, int], standard: Standard, command: str, *, implied: bool
+) -> list[Finding]:
     previous, limits = standard.previous, standard.limits
     findings = []
     for name, before in (previous.namespaces if previous else {}).items():
-        after = census.namespaces.get(name, 0)
+        after = namespaces.get(name, 0)
         if before < limits.min_namespace or drop(before, after) <= limits.max_drop:
             continue
         kind, severity, what = _lost(name, before, after)
@@ -151,7 +199,7 @@ def _judge_namespaces(census: Census, standard: Standard, command: str, *, impli
     return findings
 
 
-def _lost(name: str, before: int, after: int) -> tuple[str, Severity, str]:
+def _lost(name: str, before: int, after: int) -> tuple[Kind, Severity, str]:
     if after == 0:
         return "namespace_gone", "critical", f"All {before} memories of the namespace {name} are gone."
     what = f"The namespace {name} fell from {before} to {after} memories, a drop of {drop(before, after):.0%}."
@@ -165,5 +213,15 @@ def _late(schedule: Schedule, newest: datetime, now: datetime) -> datetime | Non
 def _restore_command(deployment: Deployment, newest: Backup | None) -> str:
     """The exact commands that bring the memories back lie in the newest verified backup."""
     if newest and newest.manifest:
-        return f"cat {shlex.quote(str(newest.path / 'RESTORE.md'))}"
+        return f"cat {_quoted(newest.path / 'RESTORE.md')}"
     return f"mem0-assets backups {deployment.name}"
+
+
+def _quoted(path: Path) -> str:
+    """As a shell needs it, so that a tap on the alert copies a command that runs."""
+    return shlex.quote(str(path))
+
+
+def _sentence(message: str) -> str:
+    """With a full stop, unless it ends in a mark of its own."""
+    return message if message.endswith((".", "?", "!")) else f"{message}."

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mem0_assets.alerts.channel import Channel, LogChannel
-from mem0_assets.alerts.incidents import Incident, IncidentBook, Notice
+from mem0_assets.alerts.incidents import IncidentBook, Notice
 from mem0_assets.alerts.messages import DeploymentReport, incident_text, report_text
 from mem0_assets.alerts.outbox import DeliveryReport, Outbox
 from mem0_assets.alerts.rules import (
@@ -21,11 +21,14 @@ from mem0_assets.alerts.rules import (
     judge_memories,
     table_missing,
     unreachable,
+    unreadable,
 )
 from mem0_assets.alerts.telegram import Telegram
 from mem0_assets.alerts.text import Text
 from mem0_assets.backups.backup import standard_of
 from mem0_assets.backups.catalog import Catalog
+from mem0_assets.backups.claims import Standard
+from mem0_assets.backups.files import plain_disk_errors
 from mem0_assets.errors import Mem0AssetsError, TableMissingError
 from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.live.census import CENSUS_SECONDS, Census, take_census
@@ -55,64 +58,101 @@ class Look:
 def look(fleet: Fleet, deployment: Deployment, *, seconds: float = CENSUS_SECONDS) -> Look:
     """Count a live deployment and judge it, its backups and its drills. Changes nothing, raises nothing expected."""
     now = datetime.now(UTC)
-    catalog = Catalog(deployment)
-    standard = standard_of(catalog)
-    census, problem = None, None
+    standard, on_disk = _standard(deployment), look_at_disk(deployment)
+    census: Census | None = None
+    problem: Mem0AssetsError | None = None
     findings: dict[Scope, list[Finding]] = {}
     try:
         census = take_census(deployment.postgres, seconds=seconds)
         findings["reach"], findings["memories"] = [], judge_memories(deployment, census, standard)
     except TableMissingError as error:
         problem = error
-        findings["reach"], findings["memories"] = [], [table_missing(deployment, str(error), standard.previous)]
+        findings["reach"], findings["memories"] = [], table_missing(deployment, str(error), standard)
     except Mem0AssetsError as error:
         problem = error
         findings["reach"] = [unreachable(deployment, str(error), fleet.alerts.unreachable_seconds)]
-    return Look(deployment, now, census, problem, findings | look_at_disk(deployment))
+    return Look(deployment, now, census, problem, findings | on_disk)
 
 
 def look_at_disk(deployment: Deployment) -> dict[Scope, list[Finding]]:
     """What is wrong with the backups and drills of a deployment, without asking its database."""
     catalog, now = Catalog(deployment), datetime.now(UTC)
-    verified = catalog.verified()
-    newest = verified[0] if verified else None
-    return {
-        "backups": judge_backups(deployment, newest, catalog.last_refusal(), now),
-        "drills": judge_drills(deployment, verified, last_drill(catalog), now),
-    }
+    try:
+        with plain_disk_errors(catalog.root):
+            verified = catalog.verified()
+            newest = verified[0] if verified else None
+            proof = last_proof(catalog)
+            return {
+                "backups": judge_backups(deployment, newest, catalog.last_refusal(), now),
+                "drills": judge_drills(deployment, verified, last_drill(catalog), proof and proof[0], now),
+            }
+    except Mem0AssetsError as error:
+        return {"backups": [unreadable(deployment, str(error))]}
+
+
+def _standard(deployment: Deployment) -> Standard:
+    """What the live memories are held against; the fleet's limits alone where the backups cannot be read."""
+    catalog = Catalog(deployment)
+    try:
+        with plain_disk_errors(catalog.root):
+            return standard_of(catalog)
+    except Mem0AssetsError:
+        return Standard(deployment.limits)
 
 
 def observe(fleet: Fleet, deployment: Deployment, findings: dict[Scope, list[Finding]]) -> list[Notice]:
-    """Note the findings of each scope, and put a message for each change into the outbox."""
+    """Note the findings of each scope, and put a message for each change into the outbox; what was told."""
     book = IncidentBook(deployment.backups)
     now = datetime.now(UTC)
+
+    def tell_of(notice: Notice) -> bool:
+        return tell(fleet, incident_text(deployment.name, notice, now), key=_key(deployment.name, notice))
+
     notices: list[Notice] = []
     for scope, found in findings.items():
-        notices += book.observe(scope, found, now, fleet.alerts.cooldown_seconds)
-    for notice in notices:
-        tell(fleet, incident_text(deployment.name, notice, now), key=_key(deployment, notice))
+        notices += book.observe(scope, found, now, fleet.alerts.cooldown_seconds, tell_of)
     return notices
 
 
-def tell(fleet: Fleet, text: Text, *, key: str) -> None:
-    """Put one message into the outbox; straight into the channel where the disk does not take it."""
+def tell(fleet: Fleet, text: Text, *, key: str) -> bool:
+    """Put one message into the outbox; straight into the channel where the disk does not take it.
+
+    False where neither took it: then it must be told again.
+    """
     try:
-        Outbox(fleet.alerts_folder).enqueue(text, key=key, created_at=datetime.now(UTC))
+        _outbox(fleet).enqueue(text, key=key, created_at=datetime.now(UTC))
+        return True
     except (OSError, Mem0AssetsError) as error:
         logger.error("the outbox cannot keep this alert (%s): sending it at once", error)
-        channel = channel_of(fleet)
+    try:
         for part in text.split():
-            channel.send(part)
+            channel_of(fleet).send(part)
+    except Mem0AssetsError as error:
+        logger.error("and it cannot be sent either (%s): %s", error, text)
+        return False
+    return True
 
 
 def deliver(fleet: Fleet) -> DeliveryReport:
-    """Send what waits in the outbox, within a few seconds."""
-    return Outbox(fleet.alerts_folder).deliver(
-        channel_of(fleet),
-        now=datetime.now(UTC),
-        budget_seconds=DELIVERY_SECONDS,
-        max_messages=MESSAGES_AT_ONCE,
-    )
+    """Send what waits in the outbox, within a few seconds. Raises nothing expected: what failed is in `error`."""
+    try:
+        return _outbox(fleet).deliver(
+            channel_of(fleet),
+            now=datetime.now(UTC),
+            budget_seconds=DELIVERY_SECONDS,
+            max_messages=MESSAGES_AT_ONCE,
+        )
+    except (OSError, Mem0AssetsError) as error:
+        return DeliveryReport(sent=0, left=0, oldest_age=None, error=str(error))
+
+
+def _outbox(fleet: Fleet) -> Outbox:
+    """The fleet's outbox. Raises FileNotFoundError where the disk of the backups is not there.
+
+    Whoever makes folders for a disk that is not mounted lays them, and then the backups, on another one.
+    """
+    fleet.backups_root.mkdir(exist_ok=True)
+    return Outbox(fleet.alerts_folder)
 
 
 def observe_delivery(fleet: Fleet, report: DeliveryReport) -> None:
@@ -122,10 +162,13 @@ def observe_delivery(fleet: Fleet, report: DeliveryReport) -> None:
     if report.error and waiting > UNDELIVERED_SECONDS:
         what = f"{report.left} alerts wait since {waiting / 60:.0f} minutes: {report.error}"
         findings.append(Finding("delivery", "alerts_undelivered", "critical", what, "mem0-assets alert test"))
-    book = IncidentBook(fleet.alerts_folder)
-    for notice in book.observe("alerts", findings, datetime.now(UTC), fleet.alerts.cooldown_seconds):
+    now = datetime.now(UTC)
+
+    def tell_of(notice: Notice) -> bool:
         logger.error("%s", notice.incident.what)
-        tell(fleet, incident_text("mem0-assets", notice, datetime.now(UTC)), key=f"alerts/{notice.change}")
+        return tell(fleet, incident_text("mem0-assets", notice, now), key=_key("mem0-assets", notice))
+
+    IncidentBook(fleet.alerts_folder).observe("alerts", findings, now, fleet.alerts.cooldown_seconds, tell_of)
 
 
 def channel_of(fleet: Fleet) -> Channel:
@@ -144,6 +187,12 @@ def last_drill(catalog: Catalog) -> tuple[str, Verdict] | None:
     return event["backup"], Verdict(tuple(Reason(**reason) for reason in event["reasons"]))
 
 
+def last_proof(catalog: Catalog) -> tuple[datetime, str] | None:
+    """When a drill last brought a backup back, and which one: it may have expired since."""
+    good = [event for event in catalog.journal.events("drill") if event["verdict"] == "ok"]
+    return (datetime.fromisoformat(good[-1]["at"]), good[-1]["backup"]) if good else None
+
+
 def report(fleet: Fleet, deployments: Iterable[Deployment]) -> Text:
     """The daily report on these deployments, from a fresh look at each."""
     return report_text([_report_of(fleet, deployment) for deployment in deployments], datetime.now(UTC))
@@ -151,10 +200,10 @@ def report(fleet: Fleet, deployments: Iterable[Deployment]) -> Text:
 
 def _report_of(fleet: Fleet, deployment: Deployment) -> DeploymentReport:
     seen = look(fleet, deployment)
-    verified = Catalog(deployment).verified()
-    newest = verified[0] if verified else None
-    drilled = max(((b.drilled_at, b) for b in verified if b.drilled_at), default=None, key=lambda pair: pair[0])
-    incidents: tuple[Incident, ...] = tuple(IncidentBook(deployment.backups).open())
+    catalog = Catalog(deployment)
+    newest, proof = catalog.newest_verified(), last_proof(catalog)
+    implied = {finding.key for found in seen.findings.values() for finding in found if finding.implied}
+    incidents = [one for one in IncidentBook(deployment.backups).open() if one.key not in implied]
     return DeploymentReport(
         name=deployment.name,
         total=seen.census.total if seen.census else None,
@@ -163,11 +212,17 @@ def _report_of(fleet: Fleet, deployment: Deployment) -> DeploymentReport:
         backup=newest.backup if newest else None,
         backup_total=newest.total if newest else None,
         backup_age=seen.at - newest.created_at if newest else None,
-        drilled=drilled[1].backup if drilled else None,
-        drill_age=seen.at - drilled[0] if drilled else None,
-        incidents=incidents,
+        drilled=proof[1] if proof else None,
+        drill_age=seen.at - proof[0] if proof else None,
+        incidents=tuple(incidents),
     )
 
 
-def _key(deployment: Deployment, notice: Notice) -> str:
-    return f"{deployment.name}/{notice.incident.scope}/{notice.incident.key}/{notice.change}/{notice.incident.severity}"
+def _key(name: str, notice: Notice) -> str:
+    """What makes one message: while it waits for delivery, the same one is not put in again.
+
+    An incident that ends and comes back meanwhile is another one: else the last word would be that it is over.
+    """
+    incident = notice.incident
+    opened = incident.since.isoformat()
+    return f"{name}/{incident.scope}/{incident.key}/{opened}/{notice.change}/{incident.severity}"

@@ -1,16 +1,17 @@
-"""Alerts of what Dagster itself knows: failed runs, and checks that failed without a more telling incident.
+"""Alerts of what Dagster itself knows: steps and runs that failed, and checks that no more telling incident covers.
 
 Plain sensors whose cursor holds what is failing. (`run_failure_sensor` moves its cursor even when the message could not
 be sent, so an alert is lost to one time-out; and it never sees a check that fails without failing its run.)
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
-from mem0_assets.alerts.rules import Finding
+from mem0_assets.alerts.rules import Finding, Severity
 from mem0_assets.alerts.watch import observe
 from mem0_assets.assets.checks import BACKUP_CHECKS, COUNT_CHECKS
 from mem0_assets.assets.failures import INCIDENT
@@ -18,7 +19,16 @@ from mem0_assets.fleet import Fleet
 
 INTERVAL = 9
 RUNS_AT_ONCE = 100
+# Runs are read again for so long: one may be stored a moment after another that ended later. Noting twice is harmless.
+OVERLAP_SECONDS = 10.0
+NO_REASON = "nothing says why"
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+TELLING = {
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.STEP_SUCCESS,
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    dg.DagsterEventType.RUN_FAILURE,
+}
 
 # Whoever fails these is told of by the census, the backups' or the drills' own incidents, with the reasons.
 TOLD_ELSEWHERE = (
@@ -27,9 +37,15 @@ TOLD_ELSEWHERE = (
     | {("validated_dump", "read_back"), ("restore_drill", "restored_exactly")}
 )
 
+Failed = dict[str, dict[str, str]]
 
-def build_run_sensor(fleet: Fleet) -> dg.SensorDefinition:
-    """The sensor `run_alerts`: a job whose newest finished run failed is an incident until one succeeds."""
+
+def build_run_sensor(fleet: Fleet, steps: Mapping[str, str]) -> dg.SensorDefinition:
+    """The sensor `run_alerts`: a step that failed is an incident until it succeeds, in whichever run.
+
+    By step, not by job: what is materialized in the UI is all one job, and another asset's success there mends nothing.
+    `steps` maps each step to its deployment.
+    """
 
     @dg.sensor(
         name="run_alerts",
@@ -39,20 +55,20 @@ def build_run_sensor(fleet: Fleet) -> dg.SensorDefinition:
     )
     def run_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = datetime.now(UTC).timestamp()
-        state = json.loads(context.cursor) if context.cursor else {"after": now, "failed": {}}
-        after = datetime.fromtimestamp(state["after"], UTC)
-        filters = dg.RunsFilter(statuses=FINISHED, updated_after=after)
+        state: dict[str, Any] = json.loads(context.cursor) if context.cursor else {"after": now, "failed": {}}
+        after = min(state["after"], now) - OVERLAP_SECONDS  # min: the clock may have been set back
+        filters = dg.RunsFilter(statuses=FINISHED, updated_after=datetime.fromtimestamp(after, UTC))
         records = context.instance.get_run_records(
             filters, limit=RUNS_AT_ONCE, order_by="update_timestamp", ascending=True
         )
-        failed: dict[str, dict[str, str]] = state["failed"]
+        failed: Failed = state["failed"]
         for record in records:
-            _note(context.instance, fleet, record.dagster_run, failed)
-            state["after"] = max(state["after"], record.update_timestamp.timestamp())
+            _note_run(context.instance, record.dagster_run, steps, failed)
+            state["after"] = record.update_timestamp.timestamp()
         for name, deployment in fleet.deployments.items():
-            findings = [_run_finding(name, job, run) for job, run in failed.items() if run["deployment"] == name]
+            findings = [_run_finding(what, one) for what, one in failed.items() if one["deployment"] == name]
             observe(fleet, deployment, {"runs": findings})
-        return dg.SensorResult(cursor=json.dumps(state), skip_reason=dg.SkipReason(f"{len(failed)} jobs failed last."))
+        return dg.SensorResult(cursor=json.dumps(state), skip_reason=dg.SkipReason(f"{len(failed)} things failed."))
 
     return run_alerts
 
@@ -67,8 +83,8 @@ def build_check_sensor(fleet: Fleet, checks: Sequence[dg.AssetCheckKey]) -> dg.S
         description="Alarms on asset checks that fail: warnings, and checks that no other incident covers.",
     )
     def check_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        failing: dict[str, dict[str, str]] = json.loads(context.cursor) if context.cursor else {}
-        # Not public API: the one batched query over all checks; test_alert_sensors watches it.
+        failing: Failed = json.loads(context.cursor) if context.cursor else {}
+        # Not public API: the one batched query over all checks; test_fleet_definitions watches it.
         latest = context.instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
         for key in checks:
             if key in latest:
@@ -81,72 +97,63 @@ def build_check_sensor(fleet: Fleet, checks: Sequence[dg.AssetCheckKey]) -> dg.S
     return check_alerts
 
 
-def _note(instance: dg.DagsterInstance, fleet: Fleet, run: dg.DagsterRun, failed: dict[str, dict[str, str]]) -> None:
-    deployment = run.tags.get("deployment") or _deployment_of_assets(run)
-    if deployment not in fleet.deployments:
-        return
-    job = f"{deployment} {run.job_name}"
-    if run.status == dg.DagsterRunStatus.SUCCESS or _told_elsewhere(instance, run.run_id):
-        failed.pop(job, None)
-    else:
-        failed[job] = {
-            "deployment": deployment,
-            "job": run.job_name,
-            "run": run.run_id,
-            "why": _why(instance, run.run_id),
-        }
+def _note_run(instance: dg.DagsterInstance, run: dg.DagsterRun, steps: Mapping[str, str], failed: Failed) -> None:
+    """What this run failed and mended: each of its steps, or the run itself where it failed outside of them."""
+    logs = instance.all_logs(run.run_id, of_type=TELLING)
+    events = [entry.dagster_event for entry in logs if entry.dagster_event is not None]
+    ended = [event for event in events if event.is_step_failure or event.is_step_success]
+    told = {event.step_key for event in events if _told_elsewhere(event)}
+    for event in ended:
+        step = event.step_key or ""
+        failed.pop(step, None)
+        if event.is_step_failure and step in steps and step not in told:
+            failed[step] = _failure(run, steps[step], f" at {step.replace('__', '/')}", _why(event))
+    deployment = run.tags.get("deployment") or _deployment_of_selection(run)
+    whole = f"{deployment} {run.job_name}"
+    failed.pop(whole, None)
+    if run.status == dg.DagsterRunStatus.FAILURE and not any(event.is_step_failure for event in ended):
+        why = next((event.message for event in events if event.is_run_failure and event.message), NO_REASON)
+        failed[whole] = _failure(run, deployment, "", why)
 
 
-def _deployment_of_assets(run: dg.DagsterRun) -> str:
-    selection = sorted(key.path[0] for key in run.asset_selection or ())
-    return selection[0] if selection else ""
+def _failure(run: dg.DagsterRun, deployment: str, at: str, why: str) -> dict[str, str]:
+    return {"deployment": deployment, "run": run.run_id[:8], "job": run.job_name, "at": at, "why": why}
 
 
-def _told_elsewhere(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether every step that failed did so for something that an incident of its own tells of."""
-    refusals = [e for e in _events(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION) if _covered(e)]
-    failures = list(_events(instance, run_id, dg.DagsterEventType.STEP_FAILURE))
-    if not failures:
+def _deployment_of_selection(run: dg.DagsterRun) -> str:
+    checked = {key.asset_key for key in run.asset_check_selection or ()}
+    return min((key.path[0] for key in checked | set(run.asset_selection or ())), default="")
+
+
+def _told_elsewhere(event: dg.DagsterEvent) -> bool:
+    """Whether an incident of its own tells of what failed here: a refusal's checks, or a failure that names it."""
+    if event.is_step_failure:
+        data = event.step_failure_data.user_failure_data
+        return data is not None and INCIDENT in data.metadata
+    if event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         return False
-    told = [e for e in failures if _named_incident(e)]
-    return len(told) == len(failures) or bool(refusals)
+    check = event.asset_check_evaluation_data
+    refused = not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
+    return refused and (check.asset_key.path[-1], check.check_name) in TOLD_ELSEWHERE
 
 
-def _covered(event: dg.DagsterEvent) -> bool:
-    data = event.asset_check_evaluation_data
-    return not data.passed and (data.asset_key.path[-1], data.check_name) in TOLD_ELSEWHERE
+def _why(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    if data.error:
+        cause = data.error.cause or data.error
+        return cause.message.strip().splitlines()[0]
+    return event.message or NO_REASON
 
 
-def _named_incident(event: dg.DagsterEvent) -> bool:
-    data = event.step_failure_data.user_failure_data
-    return data is not None and INCIDENT in data.metadata
+def _run_finding(what: str, failure: dict[str, str]) -> Finding:
+    run, job, at, why = (failure[name] for name in ("run", "job", "at", "why"))
+    command = f"mem0-assets doctor  # then the run {run} in Dagster"
+    return Finding(what, "run_failed", "warning", f"The run {run} of {job} failed{at}: {why}", command)
 
 
-def _why(instance: dg.DagsterInstance, run_id: str) -> str:
-    for event in _events(instance, run_id, dg.DagsterEventType.STEP_FAILURE):
-        data = event.step_failure_data
-        if data.user_failure_data and data.user_failure_data.description:
-            return data.user_failure_data.description
-        if data.error:
-            cause = data.error.cause or data.error
-            return cause.message.strip().splitlines()[0]
-    for event in _events(instance, run_id, dg.DagsterEventType.RUN_FAILURE):
-        return event.message or "no step said why"
-    return "no step said why"
-
-
-def _events(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterable[dg.DagsterEvent]:
-    return (e.dagster_event for e in instance.all_logs(run_id, of_type=kind) if e.dagster_event is not None)
-
-
-def _run_finding(deployment: str, job: str, run: dict[str, str]) -> Finding:
-    what = f"The run {run['run'][:8]} of {run['job']} failed: {run['why']}"
-    return Finding(
-        job, "run_failed", "warning", what, f"mem0-assets doctor  # then the run {run['run'][:8]} in Dagster"
-    )
-
-
-def _note_check(key: dg.AssetCheckKey, record: object, failing: dict[str, dict[str, str]]) -> None:
+def _note_check(key: dg.AssetCheckKey, record: object, failing: Failed) -> None:
     status = record.status.value  # type: ignore[attr-defined]
     name = key.to_user_string()
     if status == "SUCCEEDED":
@@ -168,5 +175,5 @@ def _note_check(key: dg.AssetCheckKey, record: object, failing: dict[str, dict[s
 
 def _check_finding(deployment: str, failing: dict[str, str]) -> Finding:
     what = f"The check {failing['check']} fails: {failing['why']}"
-    severity = "critical" if failing["severity"] == "critical" else "warning"
+    severity: Severity = "critical" if failing["severity"] == "critical" else "warning"
     return Finding(failing["check"], "check_failed", severity, what, f"mem0-assets backups {deployment}")

@@ -6,40 +6,44 @@ event stays in the event log for ever (every tick of ten deployments would be 86
 """
 
 import json
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import dagster as dg
 
 from mem0_assets.alerts.watch import Look, deliver, look, observe, observe_delivery
 from mem0_assets.assets.checks import count_evaluations
-from mem0_assets.assets.metadata import backup_metadata, census_metadata
+from mem0_assets.assets.metadata import backup_metadata, census_metadata, last_backup_of
 from mem0_assets.backups.catalog import Catalog
-from mem0_assets.fleet import Fleet
+from mem0_assets.backups.files import BackupsFolderError
+from mem0_assets.backups.inventory import Backup
+from mem0_assets.fleet import Deployment, Fleet
 
 # The daemon's loop is 5 s: asking for 9 gives a tick every 10 s, asking for 10 every 15.
 INTERVAL = 9
 CENSUS_SECONDS = 5.0
 HEARTBEAT_SECONDS = 3600
 GROWTH_SECONDS = 900
-# A run that has published a backup reports it by itself, a moment later.
-REPORTED_BY_RUN_SECONDS = 60
 
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the UI was last shown of a deployment: when, the counts, what was wrong, and the newest backup."""
+    """What the UI was last shown of a deployment: when, the counts, what was wrong, and the newest backup.
+
+    `unreported`: a newer backup that was seen and that no run has reported yet.
+    """
 
     at: float = 0.0
     total: int | None = None
     namespaces: dict[str, int] | None = None
     wrong: tuple[str, ...] = ()
     backup: str | None = None
+    unreported: str | None = None
 
 
 def build_census_sensor(fleet: Fleet) -> dg.SensorDefinition:
@@ -67,23 +71,20 @@ def build_census_sensor(fleet: Fleet) -> dg.SensorDefinition:
     return fleet_census
 
 
-def look_at_all(fleet: Fleet) -> Iterable[Look]:
-    """A look at each deployment, at the same time; one that hangs costs its own time-out and nobody else's."""
-    deployments = fleet.deployments.values()
-    with ThreadPoolExecutor(max_workers=min(16, len(deployments))) as pool:
-        yield from pool.map(lambda deployment: look(fleet, deployment, seconds=CENSUS_SECONDS), deployments)
+def look_at_all(fleet: Fleet) -> Iterator[Look]:
+    """A look at each deployment, all at the same time and each as soon as it is done: one that hangs comes last."""
+    with ThreadPoolExecutor(max_workers=min(16, len(fleet.deployments))) as pool:
+        looks = [pool.submit(look, fleet, one, seconds=CENSUS_SECONDS) for one in fleet.deployments.values()]
+        for done in as_completed(looks):
+            yield done.result()
 
 
 def show(seen: Look, before: Shown, instance: dg.DagsterInstance) -> tuple[list[Event], Shown]:
     """The events that the UI should be given now, and what it was shown with them."""
-    events: list[Event] = []
-    newest = Catalog(seen.deployment).newest_verified()
-    if newest and newest.backup != before.backup and _made_elsewhere(seen, newest.backup, newest.created_at, instance):
-        key = [seen.deployment.name, "validated_dump"]
-        events.append(dg.AssetMaterialization(asset_key=key, metadata=backup_metadata(newest)))
-    known = newest.backup if newest else None
+    newest = _newest_backup(seen.deployment)
+    events, after = _show_backup(seen.deployment, newest, before, instance)
     if not _worth_showing(seen, before):
-        return events, Shown(before.at, before.total, before.namespaces, before.wrong, known)
+        return events, after
     if seen.census:
         key = [seen.deployment.name, "memory_counts"]
         metadata = census_metadata(seen.census, newest.namespaces if newest else {})
@@ -92,7 +93,35 @@ def show(seen: Look, before: Shown, instance: dg.DagsterInstance) -> tuple[list[
         events.append(dg.AssetObservation(asset_key=live, metadata={"dagster/row_count": seen.census.total}))
     events += count_evaluations(seen)
     total, namespaces = (seen.census.total, seen.census.namespaces) if seen.census else (None, None)
-    return events, Shown(seen.at.timestamp(), total, namespaces, _wrong(seen), known)
+    return events, replace(after, at=seen.at.timestamp(), total=total, namespaces=namespaces, wrong=_wrong(seen))
+
+
+def _newest_backup(deployment: Deployment) -> Backup | None:
+    """None, too, where the folder cannot be read: the look at it has found that already."""
+    with suppress(BackupsFolderError):
+        return Catalog(deployment).newest_verified()
+    return None
+
+
+def _show_backup(
+    deployment: Deployment, newest: Backup | None, before: Shown, instance: dg.DagsterInstance
+) -> tuple[list[Event], Shown]:
+    """A backup that was made without a run (by hand, by cron) is ours to report.
+
+    Not in the tick that sees it first: a run that has just published one reports it by itself, a moment later.
+    """
+    if newest is None or newest.backup == before.backup:
+        return [], before
+    key = dg.AssetKey([deployment.name, "validated_dump"])
+    if newest.backup == last_backup_of(instance, key):
+        return [], replace(before, backup=newest.backup)
+    if newest.backup != before.unreported:
+        return [], replace(before, unreported=newest.backup)
+    events: list[Event] = [dg.AssetMaterialization(asset_key=key, metadata=backup_metadata(newest))]
+    if newest.manifest:
+        what = f"{newest.backup} was read back when it was published, outside of Dagster."
+        events.append(dg.AssetCheckEvaluation(asset_key=key, check_name="read_back", passed=True, description=what))
+    return events, replace(before, backup=newest.backup)
 
 
 def _worth_showing(seen: Look, before: Shown) -> bool:
@@ -107,15 +136,6 @@ def _worth_showing(seen: Look, before: Shown) -> bool:
 
 def _wrong(seen: Look) -> tuple[str, ...]:
     return tuple(sorted(f"{one.key} {one.kind}" for found in seen.findings.values() for one in found))
-
-
-def _made_elsewhere(seen: Look, backup: str, created_at: datetime, instance: dg.DagsterInstance) -> bool:
-    """Whether this backup was made without a run (by hand, by cron): then its materialization is ours to report."""
-    event = instance.get_latest_materialization_event(dg.AssetKey([seen.deployment.name, "validated_dump"]))
-    made = event.asset_materialization if event else None
-    if made and made.metadata["backup"].value == backup:
-        return False
-    return (datetime.now(UTC) - created_at).total_seconds() > REPORTED_BY_RUN_SECONDS
 
 
 def _read_cursor(cursor: str | None) -> dict[str, Shown]:

@@ -28,10 +28,15 @@ def _row(number: int, name: str, now: int, before: int, most: int) -> str:
     length, lost = int(_BAR * now / most), int(_BAR * max(before - now, 0) / most)
     text = f"{now:,}" if now >= before else f"{now:,} of {before:,}"
     style = f'font-family="sans-serif" font-size="12" fill="{_COLOURS["text"]}"'
-    label = escape(name if len(name) <= 26 else f"{name[:25]}…")
+    label = escape(_printable(name if len(name) <= 26 else f"{name[:25]}…"))
     return (
         f'<text x="{_LABEL - 8}" y="{top + 12}" text-anchor="end" {style}>{label}</text>'
         f'<rect x="{_LABEL}" y="{top}" width="{length}" height="14" fill="{_COLOURS["bar"]}"/>'
         f'<rect x="{_LABEL + length}" y="{top}" width="{lost}" height="14" fill="{_COLOURS["lost"]}"/>'
         f'<text x="{_LABEL + length + lost + 6}" y="{top + 12}" {style}>{text}</text>'
     )
+
+
+def _printable(name: str) -> str:
+    """XML takes no control characters, escaped or not: one in a name would cost the whole picture."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in name)

@@ -1,18 +1,22 @@
 """Asset checks: the domain's verdicts as Dagster knows them, one check per rule that a person would name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from mem0_assets.alerts.watch import Look, look
+from mem0_assets.assets.failures import failure, plain_failures
+from mem0_assets.assets.metadata import last_backup_of
 from mem0_assets.backups.backup import prove, standard_of
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.claims import judge_claims
-from mem0_assets.backups.inventory import Backup
-from mem0_assets.backups.manifest import Manifest, read_manifest
+from mem0_assets.backups.manifest import Manifest, ManifestError, read_manifest
 from mem0_assets.backups.validation import missing_bytes
+from mem0_assets.errors import NotFoundError
 from mem0_assets.fleet import Deployment, Fleet
-from mem0_assets.verdicts import ReasonCode, Verdict
+from mem0_assets.verdicts import ReasonCode, Verdict, refused
 
 # The blocking checks on a candidate, and the reasons that fail each.
 BACKUP_CHECKS: dict[str, tuple[str, tuple[ReasonCode, ...]]] = {
@@ -52,12 +56,12 @@ def backup_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{deployment.name}_backup_checks", specs=specs, pool=f"{deployment.name}_database")
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         catalog = Catalog(deployment)
-        manifest = _materialized(context.instance, catalog, key)
-        verdict = judge_claims(manifest, standard_of(catalog, before=manifest.sequence)) + _complete(catalog, manifest)
-        candidate = catalog.candidates_folder / manifest.backup
-        if not verdict.ok and candidate.is_dir():
-            with catalog.locked():
-                prove(catalog, candidate)
+        with plain_failures(incident=None):
+            folder = _materialized(context.instance, catalog, key)
+            manifest, verdict = _judge(catalog, folder)
+            if not verdict.ok and folder.parent == catalog.candidates_folder:
+                with catalog.locked(), plain_failures(incident="backup_refused"):
+                    prove(catalog, folder)
         yield from (_backup_result(key, name, verdict, manifest, deployment) for name in BACKUP_CHECKS)
 
     return checks
@@ -73,11 +77,10 @@ def count_checks(fleet: Fleet, deployment: Deployment) -> dg.AssetChecksDefiniti
     @dg.multi_asset_check(name=f"{deployment.name}_count_checks", specs=specs)
     def checks() -> Iterator[dg.AssetCheckResult]:
         seen = look(fleet, deployment)
-        for name in COUNT_CHECKS:
-            wrong = findings_of(seen, name)
-            yield dg.AssetCheckResult(
-                passed=not wrong, asset_key=key, check_name=name, severity=_severity(wrong), description=" ".join(wrong)
-            )
+        known = _results(seen)
+        yield from (dg.AssetCheckResult(asset_key=key, check_name=name, **known[name]) for name in known)
+        if len(known) < len(COUNT_CHECKS):
+            raise failure(f"nothing else is known: {seen.problem}", "unreachable")
 
     return checks
 
@@ -85,21 +88,19 @@ def count_checks(fleet: Fleet, deployment: Deployment) -> dg.AssetChecksDefiniti
 def count_evaluations(seen: Look) -> list[dg.AssetCheckEvaluation]:
     """The same checks as runless events, from a look that the sensor has taken anyway."""
     key = dg.AssetKey([seen.deployment.name, "memory_counts"])
-    evaluations = []
+    known = _results(seen)
+    return [dg.AssetCheckEvaluation(asset_key=key, check_name=name, **known[name]) for name in known]
+
+
+def _results(seen: Look) -> dict[str, dict[str, Any]]:
+    """What is known of each check; one of which nothing is known has neither passed nor failed, and is left out."""
+    results = {}
     for name in COUNT_CHECKS:
         wrong = findings_of(seen, name)
-        if seen.census is None and not wrong and name != "reachable":
-            continue  # nothing is known: neither passed nor failed
-        evaluations.append(
-            dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=name,
-                passed=not wrong,
-                severity=_severity(wrong),
-                description=" ".join(wrong) or None,
-            )
-        )
-    return evaluations
+        if seen.census or wrong or name == "reachable":
+            severity = dg.AssetCheckSeverity.ERROR if wrong else dg.AssetCheckSeverity.WARN
+            results[name] = {"passed": not wrong, "severity": severity, "description": " ".join(wrong) or None}
+    return results
 
 
 def findings_of(seen: Look, check: str) -> list[str]:
@@ -108,30 +109,30 @@ def findings_of(seen: Look, check: str) -> list[str]:
     return [finding.what for found in seen.findings.values() for finding in found if finding.kind in kinds]
 
 
-def _severity(wrong: Sequence[str]) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.ERROR if wrong else dg.AssetCheckSeverity.WARN
+def _materialized(instance: dg.DagsterInstance, catalog: Catalog, key: dg.AssetKey) -> Path:
+    """The folder of the backup that was materialized last: a candidate, or what has become of it."""
+    backup = last_backup_of(instance, key)
+    if backup is None:
+        raise NotFoundError(f"{key.to_user_string()} was not materialized yet: there is nothing to check")
+    candidate = catalog.candidates_folder / backup
+    return candidate if candidate.is_dir() else catalog.find(backup).path
 
 
-def _materialized(instance: dg.DagsterInstance, catalog: Catalog, key: dg.AssetKey) -> Manifest:
-    """The manifest of the backup that was materialized last: a candidate, or what has become of it."""
-    event = instance.get_latest_materialization_event(key)
-    made = event.asset_materialization if event else None
-    if made is None:
-        raise dg.Failure(f"{key.to_user_string()} was never materialized: there is nothing to check")
-    name = str(made.metadata["backup"].value)
-    candidate = catalog.candidates_folder / name
-    backup: Backup | None = None if candidate.is_dir() else catalog.find(name)
-    return read_manifest(backup.path if backup else candidate)
-
-
-def _complete(catalog: Catalog, manifest: Manifest) -> Verdict:
-    candidate = catalog.candidates_folder / manifest.backup
-    return missing_bytes(candidate if candidate.is_dir() else catalog.find(manifest.backup).path, manifest)
+def _judge(catalog: Catalog, folder: Path) -> tuple[Manifest | None, Verdict]:
+    """What can be said of a backup before its files are read; nothing can without a manifest, so all is refused."""
+    try:
+        manifest = read_manifest(folder)
+    except ManifestError as error:
+        return None, refused("corrupt", error.message)
+    standard = standard_of(catalog, before=manifest.sequence)
+    return manifest, judge_claims(manifest, standard) + missing_bytes(folder, manifest)
 
 
 def _backup_result(
-    key: dg.AssetKey, name: str, verdict: Verdict, manifest: Manifest, deployment: Deployment
+    key: dg.AssetKey, name: str, verdict: Verdict, manifest: Manifest | None, deployment: Deployment
 ) -> dg.AssetCheckResult:
+    if manifest is None:
+        return dg.AssetCheckResult(asset_key=key, check_name=name, passed=False, description=verdict.sentence())
     failed = verdict.only(BACKUP_CHECKS[name][1])
     caution = _caution(name, manifest, deployment) if failed.ok else None
     return dg.AssetCheckResult(

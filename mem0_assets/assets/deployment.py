@@ -90,10 +90,10 @@ def _live_assets(fleet: Fleet, deployment: Deployment) -> list[dg.AssetSpec | dg
         kinds={"postgres"},
         owners=OWNERS,
     )
-    def memory_counts() -> dg.MaterializeResult:
+    def memory_counts() -> dg.MaterializeResult[None]:
         seen = look(fleet, deployment)
         if seen.census is None:
-            raise dg.Failure(str(seen.problem), metadata={"code": seen.problem.code if seen.problem else ""})
+            raise failure(str(seen.problem), "unreachable", code=seen.problem.code if seen.problem else "unreachable")
         previous = standard_of(Catalog(deployment)).previous
         return dg.MaterializeResult(metadata=census_metadata(seen.census, previous.namespaces if previous else {}))
 
@@ -111,11 +111,12 @@ def _postgres_backup(deployment: Deployment) -> dg.AssetsDefinition:
         owners=OWNERS,
         pool=f"{deployment.name}_database",
     )
-    def postgres_backup() -> dg.MaterializeResult:
+    def postgres_backup() -> dg.MaterializeResult[None]:
         catalog = Catalog(deployment)
-        with plain_failures(incident="backup_refused"), catalog.locked():
+        with plain_failures(incident=None), catalog.locked():
             examine_legacy(catalog)
-            candidate = capture(deployment, catalog, tiers_of(catalog, ()))
+            with plain_failures(incident="backup_refused"):
+                candidate = capture(deployment, catalog, tiers_of(catalog, ()))
         return dg.MaterializeResult(metadata=manifest_metadata(read_manifest(candidate)))
 
     return postgres_backup
@@ -141,13 +142,14 @@ def _validated_dump(deployment: Deployment) -> dg.AssetsDefinition:
         freshness_policy=_freshness(deployment, list(deployment.schedule.tiers.values())),
         pool=f"{deployment.name}_database",
     )
-    def validated_dump() -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def validated_dump() -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         catalog = Catalog(deployment)
-        with plain_failures(incident="backup_refused"), catalog.locked():
+        with plain_failures(incident=None), catalog.locked():
             waiting = catalog.candidates()
             if not waiting:
-                raise dg.Failure("No candidate waits for its verdict: materialize postgres_backup first.")
-            outcome = prove(catalog, waiting[0])
+                raise failure("No candidate waits for its verdict: materialize postgres_backup first.", None)
+            with plain_failures(incident="backup_refused"):
+                outcome = prove(catalog, waiting[0])
         passed, why = outcome.verdict.ok, outcome.verdict.sentence()
         yield dg.AssetCheckResult(passed=passed, description=None if passed else why)
         if not passed:
@@ -178,7 +180,7 @@ def _restore_drill(deployment: Deployment) -> dg.AssetsDefinition:
         freshness_policy=_freshness(deployment, [deployment.schedule.drill] if deployment.schedule.drill else []),
         pool="scratch_server",
     )
-    def restore_drill() -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def restore_drill() -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with plain_failures(incident=None):
             result = drill(deployment)
         passed, why = result.verdict.ok, result.verdict.sentence()
@@ -201,9 +203,9 @@ def _retention(deployment: Deployment) -> dg.AssetsDefinition:
         owners=OWNERS,
         pool=f"{deployment.name}_database",
     )
-    def retention() -> dg.MaterializeResult:
+    def retention() -> dg.MaterializeResult[None]:
         catalog = Catalog(deployment)
-        with catalog.locked():
+        with plain_failures(incident=None), catalog.locked():
             return dg.MaterializeResult(metadata=retention_metadata(prune(catalog)))
 
     return retention

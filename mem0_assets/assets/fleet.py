@@ -17,7 +17,7 @@ def build_fleet(fleet: Fleet) -> dg.Definitions:
     deployments = dg.Definitions.merge(*(build_deployment(fleet, one) for one in fleet.deployments.values()))
     sensors = [
         build_census_sensor(fleet),
-        build_run_sensor(fleet),
+        build_run_sensor(fleet, _steps(deployments)),
         build_check_sensor(fleet, _check_keys(deployments)),
     ]
     shared = dg.Definitions(
@@ -27,6 +27,15 @@ def build_fleet(fleet: Fleet) -> dg.Definitions:
         executor=dg.in_process_executor,
     )
     return dg.Definitions.merge(deployments, shared)
+
+
+def _steps(definitions: dg.Definitions) -> dict[str, str]:
+    """The deployment of each step that a run may have: each asset is one, and each set of checks."""
+    parts = [part for part in definitions.assets or () if isinstance(part, dg.AssetsDefinition)]
+    steps = {part.op.name: part.key.path[0] for part in parts}
+    return steps | {
+        part.op.name: key.asset_key.path[0] for part in definitions.asset_checks or () for key in part.check_keys
+    }
 
 
 def _check_keys(definitions: dg.Definitions) -> list[dg.AssetCheckKey]:

@@ -22,7 +22,7 @@ def census_metadata(census: Census, before: Mapping[str, int]) -> Metadata:
         "namespace_count": dg.MetadataValue.int(len(census.namespaces)),
         "namespaces": _namespaces(census.namespaces),
         "chart": dg.MetadataValue.md(census_chart(census.namespaces, before)),
-        "dimensions": dg.MetadataValue.int(identity.dimensions or 0),
+        **_known("dimensions", identity.dimensions),
         "identity": dg.MetadataValue.json(identity.as_json()),
         "taken_at": dg.MetadataValue.text(census.taken_at.isoformat()),
     }
@@ -47,7 +47,7 @@ def backup_metadata(backup: Backup) -> Metadata:
     """Where a backup is and what it holds; one made before this project has no manifest."""
     known = manifest_metadata(backup.manifest) if backup.manifest else {}
     plain = {
-        "dagster/row_count": dg.MetadataValue.int(backup.total or 0),
+        **_known("dagster/row_count", backup.total),
         "backup": dg.MetadataValue.text(backup.backup),
         "bytes": dg.MetadataValue.int(backup.bytes),
         "tiers": dg.MetadataValue.text(", ".join(backup.tiers)),
@@ -55,6 +55,17 @@ def backup_metadata(backup: Backup) -> Metadata:
         "state": dg.MetadataValue.text(backup.state),
     }
     return {**known, **plain}
+
+
+def last_backup_of(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """The backup that this asset's newest materialization speaks of; None where it names none.
+
+    Anybody may report a materialization in the UI, and such a one has no metadata.
+    """
+    event = instance.get_latest_materialization_event(key)
+    made = event.asset_materialization if event else None
+    named = made.metadata.get("backup") if made else None
+    return str(named.value) if named else None
 
 
 def drill_metadata(result: DrillResult) -> Metadata:
@@ -70,7 +81,7 @@ def drill_metadata(result: DrillResult) -> Metadata:
 
 
 def retention_metadata(plan: Plan) -> Metadata:
-    """Each decision with its reason."""
+    """How many backups are kept, how many places in a tier were given up, and each decision with its reason."""
     decisions = [
         dg.TableRecord(
             {"backup": d.backup.backup, "tier": d.tier, "kept": "yes" if d.keep else "expired", "why": d.why}
@@ -78,11 +89,16 @@ def retention_metadata(plan: Plan) -> Metadata:
         for d in plan.decisions
     ]
     return {
-        "kept": dg.MetadataValue.int(len(plan.decisions) - len(plan.expired)),
+        "kept": dg.MetadataValue.int(len({d.backup.backup for d in plan.decisions if d.keep})),
         "expired": dg.MetadataValue.int(len(plan.expired)),
         "held": dg.MetadataValue.text(plan.held or "no"),
         "decisions": dg.MetadataValue.table(decisions, schema=_schema("backup", "tier", "kept", "why")),
     }
+
+
+def _known(name: str, value: int | None) -> Metadata:
+    """One number; nothing where it is not known, because a plotted 0 says that there are none."""
+    return {} if value is None else {name: dg.MetadataValue.int(value)}
 
 
 def _namespaces(namespaces: Mapping[str, int]) -> dg.MetadataValue:

@@ -4,8 +4,9 @@ Dagster runs the steps as assets; the command line runs them in one go. Either w
 never without a verdict of its own: a blocking check gates only inside one run, and a click in the UI is never gated.
 """
 
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from mem0_assets.backups.files import plain_disk_errors
 from mem0_assets.backups.formats.sql_writer import Progress
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.legacy import Tell, examine_legacy
-from mem0_assets.backups.manifest import ManifestError, read_manifest
+from mem0_assets.backups.manifest import Manifest, ManifestError, read_manifest
 from mem0_assets.backups.validation import verify_files
-from mem0_assets.errors import RefusedError
+from mem0_assets.errors import Mem0AssetsError, RefusedError
 from mem0_assets.fleet import Deployment, Tier
 from mem0_assets.live.census import take_census
 from mem0_assets.live.identity import Identity
@@ -66,30 +67,41 @@ def make_backup(
     Raises what `capture` raises: then there is no backup, and the attempt is in the journal.
     """
     catalog = Catalog(deployment)
-    started = datetime.now(UTC)
+    started = time.monotonic()
     with catalog.locked():
         examine_legacy(catalog, tell)
         candidate = capture(deployment, catalog, tiers_of(catalog, tiers), progress=progress)
         tell("reading it back")
         outcome = prove(catalog, candidate)
-    seconds = (datetime.now(UTC) - started).total_seconds()
-    return Outcome(outcome.backup, outcome.verdict, outcome.cautions, round(seconds, 3))
+    return replace(outcome, seconds=round(time.monotonic() - started, 3))
 
 
 def prove(catalog: Catalog, candidate: Path) -> Outcome:
     """Judge a candidate by all that it claims and all that is read back from disk; publish or quarantine it.
 
-    Call it with the catalog's lock held.
+    Call it with the catalog's lock held. Raises UnreachableError, NoSpaceError or BackupsFolderError where the disk lets
+    it do neither: the candidate stays, and the failed attempt is in the journal.
     """
-    with plain_disk_errors(catalog.root):
-        try:
-            manifest = read_manifest(candidate)
-        except ManifestError as error:
-            verdict = refused("corrupt", error.message)
+    try:
+        manifest = read_manifest(candidate)
+    except ManifestError as error:
+        # Its sequence is lost with it: without this note the newest attempt would look like a good one.
+        catalog.attempt_failed(catalog.next_sequence(), error)
+        verdict = refused("corrupt", error.message)
+        with plain_disk_errors(catalog.root):
             return Outcome(catalog.quarantine(candidate, verdict), verdict, (), 0.0)
-        verdict = judge_claims(manifest, standard_of(catalog)) + verify_files(candidate).verdict
-        notes = tuple(cautions(manifest, catalog.deployment.limits))
-        backup = catalog.publish(candidate, manifest.tiers) if verdict.ok else catalog.quarantine(candidate, verdict)
+    try:
+        with plain_disk_errors(catalog.root):
+            return _judge(catalog, candidate, manifest)
+    except Mem0AssetsError as error:
+        catalog.attempt_failed(manifest.sequence, error)
+        raise
+
+
+def _judge(catalog: Catalog, candidate: Path, manifest: Manifest) -> Outcome:
+    verdict = judge_claims(manifest, standard_of(catalog)) + verify_files(candidate).verdict
+    notes = tuple(cautions(manifest, catalog.deployment.limits))
+    backup = catalog.publish(candidate, manifest.tiers) if verdict.ok else catalog.quarantine(candidate, verdict)
     return Outcome(backup, verdict, notes, manifest.seconds)
 
 
@@ -114,22 +126,28 @@ def accept_backup(catalog: Catalog, backup: str, *, by: str, reason: str) -> Bac
 
     The files are read again: no word makes a damaged dump restorable.
     """
-    with catalog.locked():
+    with catalog.locked(), plain_disk_errors(catalog.root):
         chosen = catalog.find(backup)
         if chosen.state != "quarantined":
             raise RefusedError(f"{chosen.backup} is {chosen.state}: there is nothing to accept")
-        damaged = [one for one in chosen.reasons if one.code not in ACCEPTABLE]
-        damaged += [one for one in verify_files(chosen.path).verdict.reasons if one.code not in ACCEPTABLE]
-        if damaged or chosen.manifest is None:
-            why = Verdict(tuple(dict.fromkeys(damaged))).sentence()
-            raise RefusedError(f"{chosen.backup} cannot be accepted: {why}", next_step="Make a new backup")
+        if chosen.manifest is None:
+            raise RefusedError(
+                f"{chosen.backup} cannot be accepted: nothing vouches for it ({Verdict(chosen.reasons).sentence()})",
+                next_step="Make a new backup",
+            )
+        reasons = Verdict(chosen.reasons) + verify_files(chosen.path).verdict
+        damaged = Verdict(tuple(one for one in reasons.reasons if one.code not in ACCEPTABLE))
+        if not damaged.ok:
+            raise RefusedError(
+                f"{chosen.backup} cannot be accepted: {damaged.sentence()}", next_step="Make a new backup"
+            )
         return catalog.accept(chosen, chosen.manifest.tiers, by=by, reason=reason)
 
 
 def accept_identity(catalog: Catalog, *, by: str, reason: str) -> Identity:
     """A person's word that the live database is meant to be this one. Raises UnreachableError, TableMissingError."""
     identity = take_census(catalog.deployment.postgres).identity
-    with catalog.locked():
+    with catalog.locked(), plain_disk_errors(catalog.root):
         newest = catalog.newest_verified()
         catalog.journal.record(
             "identity_accepted",

@@ -7,18 +7,21 @@ dump beside a separate count would differ by every memory written in between, an
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import LiteralString
 
 import mem0_assets
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors, sha256_of, sync_folder, write_file, write_json
-from mem0_assets.backups.formats.sql_writer import Progress, write_dump
+from mem0_assets.backups.formats.sql_writer import STALL_SECONDS, Progress, write_dump
 from mem0_assets.backups.instructions import restore_instructions
 from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Index, Manifest, checksums
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError
 from mem0_assets.fleet import Deployment, Tier
-from mem0_assets.live.census import read_census
+from mem0_assets.live.census import Census, read_census
 from mem0_assets.live.postgres import SCHEMA, Connection, answers_within, connect, connection_settings, snapshot
 from mem0_assets.live.programs import find_program
 from mem0_assets.live.tables import count_tables, user_tables
@@ -26,6 +29,11 @@ from mem0_assets.live.tables import count_tables, user_tables
 QUERY_SECONDS = 30.0
 # Space that must be free beyond the last dump's size: half as much again, and never less than this.
 LEAST_FREE_BYTES = 64 << 20
+
+_OWNER: LiteralString = """
+    SELECT pg_get_userbyid(c.relowner) AS value FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = %s AND c.relname = %s
+"""
 
 
 def capture(
@@ -35,6 +43,7 @@ def capture(
     *,
     now: datetime | None = None,
     progress: Progress = lambda plain_bytes: None,
+    stall_seconds: float = STALL_SECONDS,
 ) -> Path:
     """Write a complete candidate and return its folder. Call it with the catalog's lock held.
 
@@ -47,53 +56,77 @@ def capture(
         with plain_disk_errors(catalog.root):
             _require_space(catalog)
             candidate = catalog.new_candidate((now or datetime.now(UTC)).astimezone(deployment.schedule.zone))
-            _fill(deployment, candidate, sequence, tuple(tiers), progress)
+            _fill(deployment, candidate, sequence, tuple(tiers), progress, stall_seconds)
             return candidate
-    except Mem0AssetsError as error:
+    except BaseException as error:
         if candidate is not None:
             catalog.discard(candidate)
-        catalog.attempt_failed(sequence, error)
-        raise
-    except BaseException:
-        if candidate is not None:
-            catalog.discard(candidate)
+        if isinstance(error, Mem0AssetsError):
+            catalog.attempt_failed(sequence, error)
         raise
 
 
-def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[Tier, ...], progress: Progress) -> None:
+@dataclass(frozen=True)
+class _Seen:
+    """What the snapshot holds, by SQL; and the snapshot's name, by which pg_dump sees the very same."""
+
+    census: Census
+    tables: dict[str, int]
+    indexes: tuple[Index, ...]
+    owner: str
+    snapshot: str
+
+
+def _fill(
+    deployment: Deployment,
+    candidate: Path,
+    sequence: int,
+    tiers: tuple[Tier, ...],
+    progress: Progress,
+    stall_seconds: float,
+) -> None:
     started = time.monotonic()
-    postgres = deployment.postgres
+    postgres, zone = deployment.postgres, deployment.schedule.zone
     dump = candidate / "postgres" / f"mem0_{candidate.name}.sql.gz"
     dump.parent.mkdir()
-    with connect(postgres, seconds=None) as connection:
+    with connect(postgres, seconds=None) as connection, ExitStack() as held:
         program = find_program("pg_dump", connection.info.server_version // 10000)
         with answers_within(connection, QUERY_SECONDS):
             tables = user_tables(connection)
-        with snapshot(connection, {*tables, (SCHEMA, postgres.collection)}):
-            with answers_within(connection, QUERY_SECONDS):
-                census = read_census(connection, postgres.collection)
-                rows = count_tables(connection)
-                indexes = _indexes(connection, postgres.collection)
-                exported = _export(connection)
-            written = write_dump(program, connection_settings(postgres), exported, dump, progress=progress)
+            held.enter_context(snapshot(connection, {*tables, (SCHEMA, postgres.collection)}))
+        with answers_within(connection, QUERY_SECONDS):
+            seen = _look(connection, postgres.collection)
+        settings = connection_settings(postgres)
+        written = write_dump(program, settings, seen.snapshot, dump, progress=progress, stall_seconds=stall_seconds)
     path = str(dump.relative_to(candidate))
     manifest = Manifest(
         backup=candidate.name,
         deployment=deployment.name,
         sequence=sequence,
         tiers=tiers,
-        created_at=census.taken_at.astimezone(deployment.schedule.zone),
-        census=census,
-        tables=rows,
-        indexes=indexes,
+        created_at=seen.census.taken_at.astimezone(zone),
+        census=seen.census,
+        tables=seen.tables,
+        indexes=seen.indexes,
         format=deployment.dump.format,
         program=str(program),
         seconds=round(time.monotonic() - started, 3),
         files=(BackupFile(path, written.bytes, written.sha256, written.plain_bytes),),
         warnings=written.warnings,
         made_by=f"mem0-assets {mem0_assets.__version__}",
+        owner=seen.owner,
     )
     _seal(candidate, manifest)
+
+
+def _look(connection: Connection, collection: str) -> _Seen:
+    return _Seen(
+        census=read_census(connection, collection),
+        tables=count_tables(connection),
+        indexes=_indexes(connection, collection),
+        owner=_one(connection, _OWNER, (SCHEMA, collection)),
+        snapshot=_one(connection, "SELECT pg_export_snapshot() AS value", ()),
+    )
 
 
 def _seal(candidate: Path, manifest: Manifest) -> None:
@@ -131,7 +164,7 @@ def _indexes(connection: Connection, collection: str) -> tuple[Index, ...]:
     return tuple(Index(**row) for row in rows)
 
 
-def _export(connection: Connection) -> str:
-    row = connection.execute("SELECT pg_export_snapshot() AS name").fetchone()
+def _one(connection: Connection, query: LiteralString, parameters: tuple[str, ...]) -> str:
+    row = connection.execute(query, parameters).fetchone()
     assert row is not None
-    return str(row["name"])
+    return str(row["value"])

@@ -8,43 +8,36 @@ The folders are the truth; the journal adds what they cannot tell. One lock (flo
 held by whatever writes here.
 """
 
-import fcntl
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
 
 from mem0_assets.backups.files import (
     BackupsFolderError,
     link_tree,
+    make_folder,
     move,
     plain_disk_errors,
     remove_tree,
     sync_folder,
+    wait_for_lock,
     write_json,
 )
-from mem0_assets.backups.inventory import (
-    ID_FORMAT,
-    VERDICT,
-    Backup,
-    created_at,
-    dated_folders,
-    read_backup,
-    read_reasons,
-)
+from mem0_assets.backups.inventory import ID_FORMAT, VERDICT, Backup, dated_folders, read_backup, read_reasons
 from mem0_assets.backups.journal import Journal
 from mem0_assets.backups.manifest import MANIFEST, read_manifest
-from mem0_assets.errors import BusyError, Mem0AssetsError, NotFoundError
+from mem0_assets.errors import Mem0AssetsError, NotFoundError
 from mem0_assets.fleet import TIERS, Deployment, Tier
 from mem0_assets.verdicts import Reason, Verdict
 
 CANDIDATES = "candidates"
 QUARANTINE = "quarantine"
+# What stands in candidates/ under these endings is dead without its maker.
 EXPIRED = ".expired"
 LINKING = ".linking"
+DISCARDED = ".discarded"
 LOCK_SECONDS = 900.0
 ABANDONED = timedelta(days=1)
 
@@ -61,8 +54,14 @@ class Catalog:
     # What there is
 
     def backups(self) -> list[Backup]:
-        """Every published and quarantined backup, the newest first; one that is kept in two tiers stands here once."""
-        found = [*self._published(), *self._quarantined()]
+        """Every published and quarantined backup, the newest first; one that is kept in two tiers stands here once.
+
+        Raises BackupsFolderError where the disk does not tell: what cannot be read is not nothing.
+        """
+        with plain_disk_errors(self.root):
+            found = self._look()
+            while not all(backup.path.is_dir() for backup in found):  # expired or accepted while it was being read
+                found = self._look()
         return sorted(found, key=lambda backup: (backup.sequence, backup.backup), reverse=True)
 
     def verified(self) -> list[Backup]:
@@ -84,15 +83,15 @@ class Catalog:
         return wanted
 
     def candidates(self) -> list[Path]:
-        """Complete candidates that wait for their verdict, the newest first."""
-        folders = dated_folders(self.candidates_folder)
-        return sorted((folder for folder in folders if (folder / MANIFEST).exists()), reverse=True)
+        """Complete candidates that wait for their verdict, the newest first, whatever the clock said."""
+        folders = [folder for folder in dated_folders(self.candidates_folder) if (folder / MANIFEST).exists()]
+        return sorted(folders, key=lambda folder: (read_backup(folder, None).sequence, folder.name), reverse=True)
 
     def last_refusal(self) -> tuple[str, Verdict] | None:
         """When the newest attempt failed or was refused: its id (or time) and why. None where it was published."""
-        newest = next(iter(self.backups()), None)
-        failed = self.journal.last("attempt_failed", "published")
-        if failed and failed["event"] == "attempt_failed" and (newest is None or failed["sequence"] > newest.sequence):
+        newest, failed = next(iter(self.backups()), None), self.journal.last("attempt_failed")
+        published = max((event["sequence"] for event in self.journal.events("published")), default=0)
+        if failed and failed["sequence"] > max(newest.sequence if newest else 0, published):
             return failed["at"], Verdict((Reason(failed["code"], failed["message"]),))
         if newest and newest.state == "quarantined":
             return newest.backup, Verdict(newest.reasons)
@@ -113,22 +112,23 @@ class Catalog:
 
         Mends first what a killed holder left behind.
         """
+        busy = f"another backup or prune of {self.deployment.name} has been at work"
         with plain_disk_errors(self.root):
             self._make_root()
-            lock = open(self.root / ".lock", "a+")
+            lock = open(self.root / ".lock", "a+")  # noqa: SIM115 - closed below
         with lock:
-            self._wait_for(lock, seconds)
             with plain_disk_errors(self.root):
+                wait_for_lock(lock, seconds, busy)
                 self._mend()
             yield
 
     def new_candidate(self, now: datetime) -> Path:
-        """An empty folder in candidates/, named after this second, or the next one that is free."""
+        """An empty folder in candidates/, named after this second, or the next one that no backup has ever had."""
         moment = now
         while self._taken(moment.strftime(ID_FORMAT)):
             moment += timedelta(seconds=1)
         folder = self.candidates_folder / moment.strftime(ID_FORMAT)
-        folder.mkdir(parents=True)
+        folder.mkdir()
         return folder
 
     def publish(self, candidate: Path, tiers: Iterable[Tier]) -> Backup:
@@ -151,8 +151,11 @@ class Catalog:
         return self.find(candidate.name)
 
     def discard(self, candidate: Path) -> None:
-        """Remove a candidate that is not worth a look: a part of a dump."""
-        remove_tree(candidate)
+        """Remove a candidate that is not worth a look: a part of a dump. What the disk will not let go waits for mending."""
+        with suppress(OSError):
+            doomed = candidate.with_name(f"{candidate.name}{DISCARDED}")
+            move(candidate, doomed)
+            remove_tree(doomed)
 
     def attempt_failed(self, sequence: int, error: Mem0AssetsError) -> None:
         """Note an attempt that left no files. On a full disk even the note may fail: then only the error is left."""
@@ -174,16 +177,21 @@ class Catalog:
 
     # Inside
 
+    def _look(self) -> list[Backup]:
+        # Quarantine first: one that a person accepts at this very moment is seen twice rather than not at all.
+        found = {backup.backup: backup for backup in (*self._quarantined(), *self._published())}
+        return list(found.values())
+
     def _published(self) -> Iterator[Backup]:
         tiers: dict[str, list[Tier]] = {}
         for tier in TIERS:
             for folder in dated_folders(self.root / tier):
                 tiers.setdefault(folder.name, []).append(tier)
-        drilled = {e["backup"]: e["at"] for e in self.journal.events("drill") if e["verdict"] == "ok"}
-        examined = {e["backup"]: e for e in self.journal.events("examined")}
+        last_drill = {event["backup"]: event for event in self.journal.events("drill")}
+        drilled = {name: event["at"] for name, event in last_drill.items() if event["verdict"] == "ok"}
+        examined = {event["backup"]: event for event in self.journal.events("examined")}
         for name, kept in tiers.items():
-            backup = read_backup(self.root / kept[-1] / name, examined.get(name))
-            at = drilled.get(name)
+            backup, at = read_backup(self.root / kept[-1] / name, examined.get(name)), drilled.get(name)
             yield replace(backup, tiers=tuple(kept), drilled_at=datetime.fromisoformat(at) if at else None)
 
     def _quarantined(self) -> Iterator[Backup]:
@@ -197,41 +205,33 @@ class Catalog:
             raise BackupsFolderError(
                 f"{above} does not exist", next_step="Is the disk of the backups mounted? If it is new: mkdir -p it"
             )
-        self.candidates_folder.mkdir(parents=True, exist_ok=True)
-
-    def _wait_for(self, lock: IO[str], seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while True:
-            try:
-                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise BusyError(
-                        f"another backup, prune or drill of {self.deployment.name} is at work for {seconds:g} s",
-                        next_step="Wait for it, or look for a process that hangs",
-                    ) from None
-                time.sleep(0.1)
+        make_folder(self.candidates_folder)
 
     def _taken(self, name: str) -> bool:
-        return any((self.root / folder / name).exists() for folder in (CANDIDATES, QUARANTINE, *TIERS))
+        """Whether any backup has, or had, this id: the journal's drills and words must not become another's."""
+        known = any(event.get("backup") == name for event in self.journal.events())
+        return known or any((self.root / folder / name).exists() for folder in (CANDIDATES, QUARANTINE, *TIERS))
 
     def _mend(self) -> None:
         """Finish or undo what a killed holder began. Nobody else writes now, so whatever is half done is dead."""
-        begun = {e["backup"]: e for e in self.journal.events("publishing")}
-        for event in self.journal.events("published"):
-            begun.pop(event["backup"], None)
+        begun = {}
+        for event in self.journal.events("publishing", "published"):
+            begun[event["backup"]] = event
         for event in begun.values():
-            if (self.root / event["tiers"][0] / event["backup"]).is_dir():
+            if event["event"] == "publishing" and (self.root / event["tiers"][0] / event["backup"]).is_dir():
                 self._finish_publishing(event["backup"], event["sequence"], event["tiers"])
-        for leftover in [*self.candidates_folder.glob(f"*{EXPIRED}"), *self.candidates_folder.glob(f"*{LINKING}")]:
-            remove_tree(leftover)
+        for ending in (EXPIRED, LINKING, DISCARDED):
+            for leftover in self.candidates_folder.glob(f"*{ending}"):
+                remove_tree(leftover)
         for folder in dated_folders(self.candidates_folder):
             self._mend_candidate(folder)
 
     def _mend_candidate(self, folder: Path) -> None:
         if not (folder / MANIFEST).exists():
             remove_tree(folder)
-        elif datetime.now(UTC) - created_at(folder) > ABANDONED:
+        elif (folder / VERDICT).exists():
+            move(folder, self.root / QUARANTINE / folder.name)
+        elif abs(datetime.now(UTC) - read_backup(folder, None).created_at) > ABANDONED:
             reason = Reason("interrupted", "its run ended before a verdict was reached")
             self.quarantine(folder, Verdict((reason,)))
 

@@ -1,16 +1,18 @@
 """Writing and moving files so that a kill at any instant leaves the old state or the new one."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from mem0_assets.errors import Mem0AssetsError, NoSpaceError
+from mem0_assets.errors import BusyError, Mem0AssetsError, NoSpaceError
 
 CHUNK = 1 << 20
 
@@ -28,12 +30,13 @@ def plain_disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        place = error.filename or folder
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceError(
-                f"the disk of {folder} is full", next_step="Free space there; no backup was lost"
+                f"the disk of {place} is full", next_step="Free space there; no backup was lost"
             ) from None
         step = "Is the disk mounted, and may this user write there?"
-        raise BackupsFolderError(f"cannot use {folder}: {error.strerror or error}", next_step=step) from None
+        raise BackupsFolderError(f"cannot use {place}: {error.strerror or error}", next_step=step) from None
 
 
 def write_file(path: Path, content: str) -> None:
@@ -58,9 +61,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none, its parents too, and make sure that they are on disk."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
 def move(source: Path, target: Path) -> None:
     """Rename atomically within one disk, and make sure that the rename is on disk."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     source.rename(target)
     sync_folder(target.parent)
     sync_folder(source.parent)
@@ -68,15 +79,33 @@ def move(source: Path, target: Path) -> None:
 
 def link_tree(source: Path, target: Path) -> None:
     """A second copy of a folder that shares its bytes: hard links, or real copies where the disk has no such links."""
-    shutil.copytree(source, target, copy_function=_link_or_copy)
-    for folder in [target, *(path for path in target.rglob("*") if path.is_dir())]:
-        sync_folder(folder)
+    target.mkdir()
+    for entry in sorted(source.iterdir()):
+        if entry.is_dir():
+            link_tree(entry, target / entry.name)
+        else:
+            _link_or_copy(entry, target / entry.name)
+    sync_folder(target)
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder; what is already gone is as good."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+    """Remove a folder; what is already gone, or goes meanwhile (a server's files), is as good."""
+    while folder.exists():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+
+def wait_for_lock(lock: IO[str], seconds: float, busy: str) -> None:
+    """Hold an open file's lock alone. Raises BusyError, which says `busy`, when another has held it for `seconds`."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                step = "Wait for it, or look for a process that hangs"
+                raise BusyError(f"{busy} for {seconds:g} s", next_step=step) from None
+            time.sleep(0.1)
 
 
 def sha256_of(path: Path) -> str:
@@ -85,9 +114,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
-        os.link(source, target)
+        target.hardlink_to(source)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, errno.ENOSYS):
             raise

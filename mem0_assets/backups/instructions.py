@@ -3,19 +3,31 @@
 Its commands are tested by running them as they stand. They restore beside the live database, never into it.
 """
 
+import re
+import shlex
+
+from psycopg import sql
+
 from mem0_assets.backups.manifest import CHECKSUMS, Manifest
 from mem0_assets.live.namespaces import NAMESPACE_SQL
+from mem0_assets.live.postgres import SCHEMA
+
+# PostgreSQL cuts a name beyond 63 bytes without an error.
+_LONGEST_NAME = 63
+_KEPT = "_replaced"
 
 
 def restore_instructions(manifest: Manifest) -> str:
     """The text of RESTORE.md for this backup, with its own file names, versions and expected counts."""
     census, identity = manifest.census, manifest.census.identity
-    restored = f"{(identity.database or 'mem0')[:40]}_{manifest.backup}"
+    database = identity.database or "mem0"
+    restored = _plain_name(database, f"_{manifest.backup}")
+    kept = database + _KEPT if len((database + _KEPT).encode()) <= _LONGEST_NAME else _plain_name(database, _KEPT)
     expected = "\n".join(f"| {_cell(name)} | {count} |" for name, count in census.namespaces.items())
     return f"""# Restore the backup {manifest.backup} of {manifest.deployment}
 
 It holds **{census.total} memories** of {identity.dimensions or "unknown"} dimensions in the table `{census.collection}`,
-taken at {census.taken_at.isoformat()} from the database `{identity.database}` (PostgreSQL {identity.server_version},
+taken at {census.taken_at.isoformat()} from the database `{database}` (PostgreSQL {identity.server_version},
 pgvector {identity.pgvector_version}), by {manifest.program}.
 
 You need `psql` and `createdb` of PostgreSQL {_major(identity.server_version)} or newer, and a server of at least that
@@ -24,7 +36,8 @@ a mem0 that starts before the data are back creates empty tables in their place.
 
 ## 1. Say where the server is
 
-Change these to yours; the password is asked for, or read from `PGPASSWORD`. With Docker: the server's published port.
+Change these to yours; the user must be a superuser, as pgvector demands one. The password is asked for, or read from
+`PGPASSWORD`. With Docker: the server's published port.
 
 ```
 export PGHOST=${{PGHOST:-127.0.0.1}} PGPORT=${{PGPORT:-5432}} PGUSER=${{PGUSER:-postgres}}
@@ -43,13 +56,15 @@ Nothing that exists is touched. An error stops it and leaves an empty database b
 ```bash
 set -euo pipefail
 createdb --template=template0 --encoding=UTF8 {restored}
-gunzip -c {manifest.dump.path} | psql -X -q -v ON_ERROR_STOP=1 --single-transaction -d {restored}
+gunzip -c {shlex.quote(manifest.dump.path)} | psql -X -q -v ON_ERROR_STOP=1 --single-transaction -d {restored}
 ```
 
 ## 4. Compare with what it must hold
 
 ```bash
-psql -X -d {restored} -c "SELECT {NAMESPACE_SQL} AS namespace, count(*) AS memories FROM public.\\"{census.collection}\\" GROUP BY 1 ORDER BY 2 DESC, 1"
+psql -X -v ON_ERROR_STOP=1 -d {restored} <<'SQL'
+{_count(census.collection)}
+SQL
 ```
 
 | namespace | memories |
@@ -59,16 +74,47 @@ psql -X -d {restored} -c "SELECT {NAMESPACE_SQL} AS namespace, count(*) AS memor
 
 ## 5. Put it in the place of the old one
 
-Only when the numbers agree, and with mem0 still stopped. The old database is kept under another name.
+Only when the numbers agree, and with mem0 still stopped. What was restored belongs to you; mem0 can read it only when it
+belongs to mem0's own role again. The old database is kept under another name.
 
 ```
-psql -X -d postgres -c 'ALTER DATABASE "{identity.database}" RENAME TO "{identity.database}_replaced"'
-psql -X -d postgres -c 'ALTER DATABASE "{restored}" RENAME TO "{identity.database}"'
+psql -X -v ON_ERROR_STOP=1 -d {restored} <<'SQL'
+{_give(restored, manifest.owner)}
+SQL
+psql -X -v ON_ERROR_STOP=1 --single-transaction -d template1 <<'SQL'
+ALTER DATABASE {_quoted(database)} RENAME TO {_quoted(kept)};
+ALTER DATABASE {_quoted(restored)} RENAME TO {_quoted(database)};
+SQL
 ```
 
 Then start mem0, and ask it for a memory of each namespace. Its embedder must give {identity.dimensions or "the same"}
 dimensions, or it cannot search what came back.
 """
+
+
+def _count(collection: str) -> str:
+    table = sql.Identifier(SCHEMA, collection).as_string()
+    return f"SELECT {NAMESPACE_SQL} AS namespace, count(*) AS memories\n  FROM {table} GROUP BY 1 ORDER BY 2 DESC, 1;"
+
+
+def _give(database: str, owner: str | None) -> str:
+    """SQL that gives a database and its tables to a role. (REASSIGN OWNED cannot: the first superuser owns too much.)"""
+    role = owner or "postgres"
+    return f"""ALTER DATABASE {_quoted(database)} OWNER TO {_quoted(role)};
+SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, {sql.Literal(role).as_string()})
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+\\gexec"""
+
+
+def _plain_name(database: str, ending: str) -> str:
+    """A name for a new database that needs no quotes in any shell, and is not cut."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", database)[: _LONGEST_NAME - len(ending)] + ending
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string()
 
 
 def _major(version: str | None) -> str:

@@ -62,22 +62,14 @@ def dated_folders(parent: Path) -> list[Path]:
     return [path for path in parent.iterdir() if _ID.fullmatch(path.name) and path.is_dir()]
 
 
-def created_at(folder: Path) -> datetime:
-    try:
-        return read_manifest(folder).created_at
-    except ManifestError:
-        return datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-
-
 def read_backup(folder: Path, examined: Event | None) -> Backup:
     """A backup's folder as it is; a legacy one as its last examination saw it."""
-    manifest_file = folder / MANIFEST
     try:
-        changed = manifest_file.stat().st_mtime_ns
+        version = tuple(stamp(folder / MANIFEST))
     except FileNotFoundError:
         return _read_legacy(folder, examined)
     try:
-        manifest = _read_once(folder, changed)
+        manifest = _read_once(folder, version)
     except ManifestError as error:
         return _without_contents(folder, "quarantined", (Reason("corrupt", error.message),))
     return Backup(
@@ -96,7 +88,7 @@ def read_backup(folder: Path, examined: Event | None) -> Backup:
 
 
 @lru_cache(maxsize=4096)
-def _read_once(folder: Path, changed: int) -> Manifest:
+def _read_once(folder: Path, version: tuple[int, ...]) -> Manifest:
     return read_manifest(folder)
 
 
@@ -105,16 +97,19 @@ def _read_legacy(folder: Path, examined: Event | None) -> Backup:
     dump = legacy_dump(folder)
     if dump is None:
         return _without_contents(folder, "quarantined", (Reason("not_a_dump", "no manifest and no dump inside"),))
-    plain = _without_contents(folder, "candidate", ())
-    if examined is None or examined["stamp"] != stamp(dump):
-        return replace(plain, bytes=dump.stat().st_size)
+    try:
+        now = stamp(dump)
+    except FileNotFoundError:
+        now = [0]
+    plain = replace(_without_contents(folder, "candidate", ()), bytes=now[0])
+    if examined is None or examined["stamp"] != now:
+        return plain
     return replace(
         plain,
         state="verified" if examined["verdict"] == "ok" else "quarantined",
         total=examined["total"],
         namespaces=examined["namespaces"],
         dimensions=examined["dimensions"],
-        bytes=dump.stat().st_size,
         reasons=tuple(Reason(**reason) for reason in examined["reasons"]),
     )
 
@@ -122,7 +117,7 @@ def _read_legacy(folder: Path, examined: Event | None) -> Backup:
 def legacy_dump(folder: Path) -> Path | None:
     """The dump inside a legacy folder: `postgres/*.sql.gz` (or .sql, .sql.zst), or the same in the folder itself."""
     patterns = [f"{where}*.{kind}" for where in ("postgres/", "") for kind in ("sql.gz", "sql.zst", "sql", "dump")]
-    return next((path for pattern in patterns for path in sorted(folder.glob(pattern))), None)
+    return next((path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file()), None)
 
 
 def stamp(path: Path) -> list[int]:
@@ -132,10 +127,11 @@ def stamp(path: Path) -> list[int]:
 
 
 def _without_contents(folder: Path, state: State, reasons: tuple[Reason, ...]) -> Backup:
+    """What a folder's name alone tells: its time, by this machine's clock, as the old scripts named theirs."""
     try:
         created = datetime.strptime(folder.name, ID_FORMAT).astimezone()
     except ValueError:
-        created = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+        created = datetime.fromtimestamp(0, UTC)
     return Backup(folder.name, state, folder, (), 0, created, None, None, {}, None, 0, reasons)
 
 

@@ -11,10 +11,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from mem0_assets.backups.files import make_folder, sync_folder
+
 JOURNAL = "catalog.jsonl"
 
 EventKind = Literal["attempt_failed", "publishing", "published", "accepted", "identity_accepted", "drill", "examined"]
 Event = dict[str, Any]
+
+# What the readers rely on: a line of this kind without one of these (another version's, or edited) says nothing.
+_FACTS: dict[str, set[str]] = {
+    "attempt_failed": {"sequence", "code", "message"},
+    "publishing": {"backup", "sequence", "tiers"},
+    "published": {"backup", "sequence", "tiers"},
+    "accepted": {"backup", "by", "reason"},
+    "identity_accepted": {"identity", "sequence", "by", "reason"},
+    "drill": {"backup", "verdict", "reasons"},
+    "examined": {"backup", "stamp", "verdict", "reasons", "total", "namespaces", "dimensions"},
+}
 
 
 class Journal:
@@ -25,16 +38,19 @@ class Journal:
         self._read: tuple[tuple[int, int], list[Event]] | None = None
 
     def record(self, kind: EventKind, **facts: Any) -> Event:
-        """Append one event and make sure that it is on disk."""
+        """Append one event and make sure that it is on disk. Raises OSError; then no reader takes a part for an event."""
         event: Event = {"event": kind, "at": datetime.now(UTC).isoformat(), **facts}
         line = json.dumps(event, ensure_ascii=False) + "\n"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, (self._mend(descriptor) + line).encode())
+            rest = (self._mend(descriptor) + line).encode(errors="backslashreplace")
+            while rest:  # a disk that fills up takes a part, and says so at the next
+                rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        sync_folder(self.path.parent)
         return event
 
     def events(self, *kinds: EventKind) -> Iterator[Event]:
@@ -68,5 +84,6 @@ def _parse(content: bytes) -> Iterator[Event]:
             event = json.loads(line)
         except ValueError:
             continue
-        if isinstance(event, dict) and "event" in event:
+        facts = _FACTS.get(str(event.get("event"))) if isinstance(event, dict) else None
+        if facts is not None and event.keys() >= facts | {"at"}:
             yield event

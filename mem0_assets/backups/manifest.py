@@ -5,10 +5,12 @@ The manifest and the dump are the same instant, so whoever reads the dump back m
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any, cast
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from mem0_assets.errors import Mem0AssetsError
 from mem0_assets.fleet import Tier
@@ -51,7 +53,8 @@ class Index:
 class Manifest:
     """One backup's claim. `tables` maps every table of the database to its rows; `seconds` is what the dump took.
 
-    `sequence` grows with every attempt: a clock that was set back cannot make an old backup the newest.
+    `sequence` grows with every attempt: a clock that was set back cannot make an old backup the newest. `owner` is the
+    role that the collection belongs to: a dump names no owners, and mem0 cannot read what belongs to somebody else.
     """
 
     backup: str
@@ -67,7 +70,8 @@ class Manifest:
     seconds: float
     files: tuple[BackupFile, ...]
     warnings: tuple[str, ...] = ()
-    made_by: str = field(default="")
+    made_by: str = ""
+    owner: str | None = None
 
     @property
     def bytes(self) -> int:
@@ -91,37 +95,48 @@ class Manifest:
             "warnings": list(self.warnings),
         }
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Manifest":
-        if content.get("format_version") != FORMAT_VERSION:
-            raise ManifestError(
-                f"this manifest has format_version {content.get('format_version')!r}, not {FORMAT_VERSION}",
-                next_step="It was written by another version of mem0-assets: read it with that one",
-            )
-        values = {name: content[name] for name in cls.__dataclass_fields__}
-        return cls(
-            **{
-                **values,
-                "tiers": tuple(content["tiers"]),
-                "created_at": datetime.fromisoformat(content["created_at"]),
-                "census": Census.from_json(content["census"]),
-                "indexes": tuple(Index(**index) for index in content["indexes"]),
-                "files": tuple(BackupFile(**file) for file in content["files"]),
-                "warnings": tuple(content["warnings"]),
-            }
-        )
+
+_READER = TypeAdapter(Manifest)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a backup's folder. Raises ManifestError where it is missing, damaged or of another version."""
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest.from_json(cast(dict[str, Any], content))
+        content = path.read_bytes()
+        _require_known_version(path, json.loads(content))
+        manifest = _READER.validate_json(content, strict=True)
     except FileNotFoundError:
         raise ManifestError(f"{path} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in wrong["loc"])
+        raise ManifestError(f"{path} is damaged: {key}: {wrong['msg']}") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise ManifestError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+    _require_sense(path, manifest)
+    return manifest
+
+
+def _require_known_version(path: Path, content: Any) -> None:
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise ManifestError(
+            f"{path} has format_version {version!r}, not {FORMAT_VERSION}",
+            next_step="It was written by another version of mem0-assets: read it with that one",
+        )
+
+
+def _require_sense(path: Path, manifest: Manifest) -> None:
+    """What the types do not say, and everything after relies on."""
+    moments = (manifest.created_at, manifest.census.taken_at)
+    places = [PurePosixPath(file.path) for file in manifest.files]
+    if any(moment.tzinfo is None for moment in moments):
+        raise ManifestError(f"{path} is damaged: a time without its offset")
+    if not manifest.tiers or not places:
+        raise ManifestError(f"{path} is damaged: it names no {'file' if manifest.tiers else 'tier'}")
+    if any(place.is_absolute() or ".." in place.parts for place in places):
+        raise ManifestError(f"{path} is damaged: it names a file outside of its folder")
 
 
 def checksums(files: Mapping[str, str]) -> str:

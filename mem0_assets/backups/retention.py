@@ -2,7 +2,7 @@
 
 Counted over verified backups only. docker-postgres-backup-local replaces its daily, weekly and monthly copy with the
 latest dump that exited 0: one empty dump destroys all three. Here the newest verified backup is never deleted, and
-while the newest attempt was refused nothing is: the good ones may be all that is left.
+while the newest attempt was refused, or the newest drill failed, nothing is: the older ones may be all that is left.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.fleet import TIERS, Retention, Tier
+from mem0_assets.verdicts import Reason, Verdict
 
 _PERIOD: dict[Tier, str] = {"hourly": "%Y-%m-%d %H", "daily": "%Y-%m-%d", "weekly": "%G week %V", "monthly": "%Y-%m"}
 
@@ -68,7 +69,7 @@ def plan_retention(verified: Sequence[Backup], retention: Retention, held: str |
             if why is None and backup is verified[0]:
                 why = "the newest verified backup is never deleted"
             if why is None and held:
-                why = "nothing is deleted while the newest attempt is refused"
+                why = "nothing is deleted while the newest attempt or drill is refused"
             gone = f"beyond the {retention.of(tier)} that {tier} keeps"
             decisions.append(Decision(backup, tier, why is not None, why or gone))
     return Plan(tuple(decisions), held)
@@ -88,12 +89,16 @@ def prune(catalog: Catalog, *, dry_run: bool = False) -> Plan:
 
 
 def why_held(catalog: Catalog) -> str | None:
-    """Why nothing may be deleted now: the newest attempt, and what it was refused for. None where it was verified."""
+    """Why nothing may be deleted now: the newest attempt, or the newest drill, and what it was refused for."""
     refusal = catalog.last_refusal()
-    if refusal is None:
-        return None
-    attempt, verdict = refusal
-    return f"the newest attempt ({attempt}) was refused: {verdict.sentence()}"
+    if refusal:
+        attempt, verdict = refusal
+        return f"the newest attempt ({attempt}) was refused: {verdict.sentence()}"
+    drill = catalog.journal.last("drill")
+    if drill and drill["verdict"] != "ok":
+        verdict = Verdict(tuple(Reason(**reason) for reason in drill["reasons"]))
+        return f"the newest drill (of {drill['backup']}) failed: {verdict.sentence()}; one that succeeds lifts this"
+    return None
 
 
 def _kept_in_tier(members: Sequence[Backup], tier: Tier, count: int) -> dict[str, str]:

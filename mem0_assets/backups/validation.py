@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mem0_assets.backups.files import sha256_of
+from mem0_assets.backups.files import plain_disk_errors, sha256_of
 from mem0_assets.backups.formats.container import DumpDamage, open_dump
 from mem0_assets.backups.formats.sql_reader import DumpContents, read_sql
 from mem0_assets.backups.inventory import legacy_dump
@@ -70,7 +70,15 @@ def verify(path: Path) -> Examination:
 
 
 def verify_files(folder: Path) -> Examination:
-    """Read a backup's folder whole. With a manifest everything must equal it exactly; without one, only be a dump."""
+    """Read a backup's folder whole. With a manifest everything must equal it exactly; without one, only be a dump.
+
+    Raises UnreachableError or BackupsFolderError where the disk does not give it: then nothing is known.
+    """
+    with plain_disk_errors(folder):
+        return _read_back(folder)
+
+
+def _read_back(folder: Path) -> Examination:
     if not (folder / MANIFEST).exists():
         dump = legacy_dump(folder)
         if dump is None:
@@ -81,23 +89,26 @@ def verify_files(folder: Path) -> Examination:
         manifest = read_manifest(folder)
     except ManifestError as error:
         return Examination(folder, refused("corrupt", error.message), NOTHING, 0)
+    lost = missing_bytes(folder, manifest)
+    if not lost.ok:
+        return Examination(folder, lost, NOTHING, manifest.bytes)
     damage = _check_checksums(folder, manifest)
-    if not missing_bytes(folder, manifest).ok:
-        return Examination(folder, damage, NOTHING, manifest.bytes)
     examined = examine_dump(folder / manifest.dump.path, collection=manifest.census.collection)
     verdict = damage + _as_claimed(examined.verdict, manifest) + compare(examined.contents, manifest)
     return Examination(folder, verdict, examined.contents, manifest.bytes)
 
 
 def examine_dump(path: Path, *, collection: str | None = None) -> Examination:
-    """Read one dump file whole. Without a `collection` it is recognised by its columns id, vector and payload."""
+    """Read one dump file whole. Without a `collection` it is recognised by its columns id, vector and payload.
+
+    Raises NotFoundError, and UnreachableError where the disk does not give it.
+    """
     try:
-        size = path.stat().st_size
         with open_dump(path, pg_restore=_pg_restore()) as dump:
             contents = read_sql(dump.blocks, collection=collection)
     except DumpDamage as damage:
-        return Examination(path, Verdict((damage.reason,)), NOTHING, size)
-    return Examination(path, contents.verdict, contents, size)
+        return Examination(path, Verdict((damage.reason,)), NOTHING, _size(path))
+    return Examination(path, contents.verdict, contents, _size(path))
 
 
 def compare(contents: DumpContents, manifest: Manifest) -> Verdict:
@@ -111,7 +122,7 @@ def compare(contents: DumpContents, manifest: Manifest) -> Verdict:
         verdict = refused("count_mismatch", text) + verdict
     if contents.dimensions != census.identity.dimensions:
         text = f"the dump's vectors have {contents.dimensions} dimensions, not {census.identity.dimensions}"
-        verdict += refused("dimensions_changed", text)
+        verdict += refused("wrong_content", text)
     if contents.uncompressed_bytes != manifest.dump.plain_bytes:
         text = f"the dump holds {contents.uncompressed_bytes} bytes of SQL, not {manifest.dump.plain_bytes}"
         verdict += refused("corrupt", text)
@@ -143,15 +154,22 @@ def missing_bytes(folder: Path, manifest: Manifest) -> Verdict:
 
 
 def _check_checksums(folder: Path, manifest: Manifest) -> Verdict:
-    verdict = missing_bytes(folder, manifest)
+    """`checksum_mismatch` for every file that is not the one that was written, as `sha256sum -c` would say it."""
+    verdict = OK
     listed = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in _lines(folder / CHECKSUMS) if "  " in line}
-    for file in manifest.files if verdict.ok else ():
-        if sha256_of(folder / file.path) != file.sha256:
-            text = f"{file.path} is not the file that was written: its sha256 differs"
-            verdict += refused("checksum_mismatch", text)
-        if listed.get(file.path) != file.sha256:
+    for file in manifest.files:
+        if listed.pop(file.path, None) != file.sha256:
             verdict += refused("checksum_mismatch", f"{CHECKSUMS} and the manifest disagree on {file.path}")
+        verdict += _check_sha256(folder, file.path, file.sha256)
+    for path, sha256 in listed.items():
+        verdict += _check_sha256(folder, path, sha256)
     return verdict
+
+
+def _check_sha256(folder: Path, path: str, sha256: str) -> Verdict:
+    if (folder / path).is_file() and sha256_of(folder / path) == sha256:
+        return OK
+    return refused("checksum_mismatch", f"{path} is not the file that was written: its sha256 differs")
 
 
 def _check_size(path: Path, file: BackupFile) -> Verdict:
@@ -161,6 +179,13 @@ def _check_size(path: Path, file: BackupFile) -> Verdict:
     if size < file.bytes:
         return refused("truncated", f"{file.path} has {size} bytes, not {file.bytes}")
     return OK if size == file.bytes else refused("corrupt", f"{file.path} has {size} bytes, not {file.bytes}")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _lines(path: Path) -> list[str]:

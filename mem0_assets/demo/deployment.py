@@ -60,8 +60,9 @@ class Demo:
     def create(self) -> None:
         """Make the whole folder anew. Raises ConfigurationError where it holds something else than a demo."""
         self._remove_old()
-        self.dagster_home.mkdir(parents=True)
-        (self.folder / MARKER).touch()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / MARKER).touch()  # first: a demo that was interrupted here may be made anew, too
+        self.dagster_home.mkdir()
         shutil.copy(_project_file("dagster.yaml"), self.dagster_home)
         self.fleet_file.write_text(FLEET)
         self.server.start()

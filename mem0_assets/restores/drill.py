@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from mem0_assets.backups.catalog import Catalog
-from mem0_assets.backups.files import plain_disk_errors
+from mem0_assets.backups.files import make_folder, plain_disk_errors
+from mem0_assets.backups.formats.container import DumpDamage
 from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes, load_dump
 from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.legacy import examine_legacy
 from mem0_assets.backups.validation import dump_of, plain_blocks, verify_files
-from mem0_assets.errors import NoSpaceError, NotFoundError
+from mem0_assets.errors import Mem0AssetsError, NoSpaceError, NotFoundError, TableMissingError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import Census, read_census
-from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
-from mem0_assets.live.postgres import SCHEMA, snapshot
+from mem0_assets.live.embedded import PORT, SUPERUSER, EmbeddedServer
+from mem0_assets.live.postgres import SCHEMA, answers_within, snapshot
 from mem0_assets.live.programs import find_program
 from mem0_assets.restores.checks import (
     Expected,
@@ -33,11 +36,14 @@ from mem0_assets.restores.checks import (
     compare_counts,
 )
 from mem0_assets.restores.scratch import DATABASE, connect_scratch, scratch_major, scratch_server
-from mem0_assets.verdicts import Reason, Verdict
+from mem0_assets.verdicts import Verdict, refused
 
 Tell = Callable[[str], None]
 # Roles that a foreign dump may name and a scratch server lacks: each costs one more attempt.
 MOST_ROLES = 20
+# Three exact searches and a few counts: an hour is for a hundred million memories.
+CHECK_SECONDS = 3600.0
+_FREE_SPACE = "Free space there; nothing was learnt of the backup"
 
 
 @dataclass(frozen=True)
@@ -65,14 +71,16 @@ class DrillResult:
 def drill(deployment: Deployment, backup: str = "latest", *, tell: Tell = lambda what: None) -> DrillResult:
     """Restore a backup ("latest" is the newest verified one) into a scratch server and compare it, exactly.
 
-    The result is in the journal, whatever it is. Raises NotFoundError, NoSpaceError, NoScratchServerError.
+    The result is in the journal, whatever it is. Raises NotFoundError, NoSpaceError, NoScratchServerError,
+    UnreachableError: then nothing was learnt, and nothing is in the journal.
     """
     catalog = Catalog(deployment)
-    chosen = catalog.find(backup)
-    if chosen.state != "verified":
-        raise NotFoundError(f"{chosen.backup} is {chosen.state}, and only verified backups are drilled")
     with plain_disk_errors(catalog.root):
-        catalog.candidates_folder.mkdir(parents=True, exist_ok=True)
+        examine_legacy(catalog, tell)
+        chosen = catalog.find(backup)
+        if chosen.state != "verified":
+            raise NotFoundError(f"{chosen.backup} is {chosen.state}, and only verified backups are drilled")
+        make_folder(catalog.candidates_folder)
         _require_space(catalog, chosen)
         result = _drill(deployment, catalog, chosen, tell)
         catalog.journal.record("drill", **result.as_json())
@@ -84,24 +92,44 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
     tell("checking the files")
     files = verify_files(backup.path)
     version = backup.manifest.census.identity.server_version if backup.manifest else files.contents.server_version
+    if not files.verdict.ok:  # what is known to be damaged need not be restored to say so
+        return DrillResult(backup.backup, files.verdict, 0, {}, _seconds(started), version or "")
     expected = _expected(deployment, backup, files.contents.collection)
     with scratch_server(catalog.candidates_folder, scratch_major(version)) as server:
         tell(f"restoring into a scratch server (PostgreSQL {server.made_by})")
         try:
             times = _load(server, backup.path)
-        except LoadFailedError as error:
-            verdict = files.verdict + Verdict((Reason("restore_failed", error.message),))
-            return DrillResult(backup.backup, verdict, 0, {}, _seconds(started), str(server.made_by))
-        tell("comparing with the manifest")
-        loaded = time.monotonic()
-        census, verdict = _compare(server, expected)
+            tell("comparing with the manifest")
+            loaded = time.monotonic()
+            census, verdict = _compare(server, expected)
+        except (LoadFailedError, DumpDamage, TableMissingError, psycopg.Error) as error:
+            _require_disk(server)
+            return DrillResult(backup.backup, _failed(error), 0, {}, _seconds(started), str(server.made_by))
         seconds = _seconds(started, times, time.monotonic() - loaded)
         version = census.identity.server_version or str(server.made_by)
-    return DrillResult(backup.backup, files.verdict + verdict, census.total, census.namespaces, seconds, version)
+    return DrillResult(backup.backup, verdict, census.total, census.namespaces, seconds, version)
+
+
+def _failed(error: Exception) -> Verdict:
+    if isinstance(error, DumpDamage):  # whole when it was checked, and no more
+        return Verdict((error.reason,))
+    text = error.message if isinstance(error, Mem0AssetsError) else " ".join(str(error).split())
+    return refused("restore_failed", text)
+
+
+def _require_disk(server: EmbeddedServer) -> None:
+    """A disk that ran full says nothing against the backup. The server's own log tells, also when it died of it."""
+    log = server.folder / "server.log"
+    if log.exists() and "No space left on device" in log.read_text(errors="replace"):
+        raise NoSpaceError("the disk ran full while the backup was being restored", next_step=_FREE_SPACE)
 
 
 def _compare(server: EmbeddedServer, expected: Expected) -> tuple[Census, Verdict]:
-    with connect_scratch(server) as connection, snapshot(connection, [(SCHEMA, expected.collection)]):
+    with (
+        connect_scratch(server) as connection,
+        answers_within(connection, CHECK_SECONDS),
+        snapshot(connection, [(SCHEMA, expected.collection)]),
+    ):
         census = read_census(connection, expected.collection)
         verdict = (
             compare_counts(expected, census)
@@ -116,7 +144,7 @@ def _compare(server: EmbeddedServer, expected: Expected) -> tuple[Census, Verdic
 def _load(server: EmbeddedServer, folder: Path) -> LoadTimes:
     """Load the dump; a role that it names and that is missing is made, and the load begun again in a new database."""
     program = find_program("psql", server.made_by or 0)
-    settings = {"host": str(server.socket_folder), "port": 5432, "user": SUPERUSER, "dbname": DATABASE}
+    settings = {"host": str(server.socket_folder), "port": PORT, "user": SUPERUSER, "dbname": DATABASE}
     made: set[str] = set()
     while True:
         try:
@@ -131,7 +159,7 @@ def _load(server: EmbeddedServer, folder: Path) -> LoadTimes:
 
 def _begin_again(server: EmbeddedServer, role: str) -> None:
     with connect_scratch(server, "postgres") as connection:
-        connection.execute(f"DROP DATABASE {DATABASE}")
+        connection.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
         connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
 
@@ -153,7 +181,8 @@ def _require_space(catalog: Catalog, backup: Backup) -> None:
     plain = backup.manifest.dump.plain_bytes if backup.manifest else 3 * backup.bytes
     free = shutil.disk_usage(catalog.root).free
     if free < plain + (256 << 20):
-        raise NoSpaceError(f"a drill of {backup.backup} needs about {plain:,} bytes and {free:,} are free")
+        needs = f"a drill of {backup.backup} needs about {plain:,} bytes in {catalog.root}, and {free:,} are free"
+        raise NoSpaceError(needs, next_step=_FREE_SPACE)
 
 
 def _seconds(started: float, times: LoadTimes | None = None, checks: float = 0.0) -> dict[str, float]:

@@ -6,6 +6,7 @@ maker is gone, however it went. And whoever starts the next drill sweeps away wh
 
 import fcntl
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import psycopg
 
-from mem0_assets.backups.files import remove_tree
-from mem0_assets.errors import Mem0AssetsError
-from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
+from mem0_assets.backups.files import remove_tree, wait_for_lock
+from mem0_assets.errors import Mem0AssetsError, UnreachableError
+from mem0_assets.live.embedded import PORT, SUPERUSER, EmbeddedServer
 from mem0_assets.live.postgres import Connection
 from mem0_assets.live.programs import embedded
 
@@ -24,12 +25,34 @@ PREFIX = "drill_"
 DATABASE = "drill"
 OWNER = "owner"
 
-# $1 is the folder, $2 its socket's where that is elsewhere. Waits for the maker's end of the pipe to close, then ends what the maker could not.
+BUSY_SECONDS = 300.0
+CONNECT_SECONDS = 10
+
+# $1 is the folder, $2 its socket's where that is elsewhere. Waits for the maker's end of the pipe to close, then ends
+# what the maker could not. A number in a file is no proof: only a process that works in the data folder is its server.
+# The maker may have been killed while the server was starting, or being made: so it looks until it has found none four
+# times, and removes until nothing comes back.
 _REAPER = """
 trap '' HUP INT TERM
 cat > /dev/null
-[ -f "$1/data/postmaster.pid" ] && kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")" 2> /dev/null && sleep 1
-rm -rf "$1" "$2"
+home=$(cd "$1/data" 2> /dev/null && pwd -P)
+works_there() {
+    if [ -d /proc/self ]; then [ "$(readlink "/proc/$1/cwd")" = "$home" ]
+    else ps -ww -o args= -p "$1" | grep -qF "$home"; fi
+}
+found_none=0
+for look in $(seq 40); do
+    [ -d "$1/data" ] && [ "$found_none" -lt 4 ] || break
+    server=$(head -n 1 "$1/data/postmaster.pid" 2> /dev/null | tr -d -)
+    if [ -n "$server" ] && works_there "$server"; then kill -QUIT "$server"; found_none=0
+    else found_none=$((found_none + 1)); fi
+    sleep 0.3
+done
+for look in $(seq 10); do
+    rm -rf "$1" "$2" 2> /dev/null
+    [ -e "$1" ] || [ -e "$2" ] || break
+    sleep 0.3
+done
 """
 
 
@@ -41,7 +64,8 @@ class NoScratchServerError(Mem0AssetsError):
 
 def scratch_major(server_version: str | None) -> int:
     """The version to drill on: the same major version as the backup's server, else the next higher that is embedded."""
-    wanted = int(server_version.split(".")[0]) if server_version else 0
+    number = re.match(r"\d+", server_version or "")
+    wanted = int(number[0]) if number else 0
     fitting = [major for major in embedded() if major >= wanted]
     if not fitting:
         raise NoScratchServerError(
@@ -59,20 +83,34 @@ def scratch_server(parent: Path, major: int) -> Iterator[EmbeddedServer]:
         with _reaper(folder, server.socket_home):
             try:
                 server.start()
-                with connect_scratch(server, "postgres") as connection:
-                    connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
+                _create_database(server)
                 yield server
             finally:
                 server.stop("immediate")
-                remove_tree(folder)
+                remove_tree(server.folder)
+
+
+def _create_database(server: EmbeddedServer) -> None:
+    try:
+        with connect_scratch(server, "postgres") as connection:
+            connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
+    except psycopg.Error as error:
+        text = " ".join(str(error).split())
+        raise UnreachableError(f"the scratch server started, and does not serve: {text}") from None
 
 
 def connect_scratch(server: EmbeddedServer, database: str = DATABASE) -> Connection:
-    """A connection to the scratch server, as its superuser."""
+    """A connection to the scratch server, as its superuser.
+
+    Everything that says where is said here: a person who exported PGPORT or PGHOSTADDR meant the live server.
+    """
     return psycopg.connect(
         host=str(server.socket_folder),
+        hostaddr="",
+        port=PORT,
         user=SUPERUSER,
         dbname=database,
+        connect_timeout=CONNECT_SECONDS,
         autocommit=True,
         row_factory=psycopg.rows.dict_row,
     )
@@ -85,7 +123,11 @@ def sweep(parent: Path) -> list[Path]:
 
 
 def _swept(folder: Path) -> bool:
-    with open(folder / OWNER, "a") as owner:
+    try:
+        owner = open(folder / OWNER, "a")  # noqa: SIM115 - closed below
+    except FileNotFoundError:
+        return False  # its reaper was faster
+    with owner:
         try:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -97,22 +139,26 @@ def _swept(folder: Path) -> bool:
 
 @contextmanager
 def _claimed_folder(parent: Path) -> Iterator[Path]:
-    """A new folder whose lock this process holds for as long as it lives."""
+    """A new folder whose lock this process holds for as long as it lives; removed afterwards."""
     sweep(parent)
     with _alone(parent):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         owner = open(folder / OWNER, "w")  # noqa: SIM115 - held beyond this block
         fcntl.flock(owner, fcntl.LOCK_EX)
     with owner:
-        folder.chmod(0o755)
-        yield folder
+        try:
+            folder.chmod(0o755)
+            yield folder
+        finally:
+            with _alone(parent):
+                remove_tree(folder)
 
 
 @contextmanager
 def _alone(parent: Path) -> Iterator[None]:
     """Nobody else makes or sweeps folders here: between its making and its lock a folder looks dead."""
     with open(parent / ".drills.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock, BUSY_SECONDS, "another drill has been starting or sweeping")
         yield
 
 

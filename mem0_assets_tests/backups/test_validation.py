@@ -1,0 +1,189 @@
+"""Reading a backup back: every lie between what is on disk and what is claimed has its code."""
+
+import gzip
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mem0_assets.backups.files import sha256_of
+from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Manifest, read_manifest
+from mem0_assets.backups.validation import dump_of, examine_dump, plain_blocks, verify, verify_files
+from mem0_assets.errors import NotFoundError
+from mem0_assets_tests.forged import IDENTITY, claim, dump_text, forge, forge_legacy, forged_deployment, seal
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    return forge(forged_deployment(tmp_path), "20260103_023000", 1)
+
+
+Damage = Callable[[Path, Path, Manifest], object]
+
+
+def _redump(folder: Path, manifest: Manifest, text: bytes) -> None:
+    """Replace the dump by another, and vouch for it in all ways but the counts."""
+    path = folder / manifest.dump.path
+    path.write_bytes(gzip.compress(text, 1, mtime=0))
+    file = BackupFile(manifest.dump.path, path.stat().st_size, sha256_of(path), len(text))
+    seal(folder, replace(manifest, files=(file,)))
+
+
+def _replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _replace_by_link(path: Path, target: Path) -> None:
+    path.rename(target)
+    path.symlink_to(target)
+
+
+def _flip(path: Path, at: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0] ^ 0x10
+        file.seek(at)
+        file.write(bytes([byte]))
+
+
+DAMAGES: dict[str, tuple[str, Damage]] = {
+    "the dump is gone": ("truncated", lambda folder, dump, manifest: dump.unlink()),
+    "the dump is empty": ("truncated", lambda folder, dump, manifest: os.truncate(dump, 0)),
+    "the dump was cut": ("truncated", lambda folder, dump, manifest: os.truncate(dump, manifest.dump.bytes - 1)),
+    "the dump is a folder": ("truncated", lambda folder, dump, manifest: _replace_by_folder(dump)),
+    "the dump is a link": (
+        "truncated",
+        lambda folder, dump, manifest: _replace_by_link(dump, folder / "elsewhere"),
+    ),
+    "something was appended": ("corrupt", lambda folder, dump, manifest: dump.open("ab").write(b"\0")),
+    "one bit flipped": ("checksum_mismatch", lambda folder, dump, manifest: _flip(dump, manifest.dump.bytes // 2)),
+    "the checksums are gone": ("checksum_mismatch", lambda folder, dump, manifest: (folder / CHECKSUMS).unlink()),
+    "the checksums are others": (
+        "checksum_mismatch",
+        lambda folder, dump, manifest: (folder / CHECKSUMS).write_text(f"{'0' * 64}  {manifest.dump.path}\n"),
+    ),
+    "the instructions were edited": (
+        "checksum_mismatch",
+        lambda folder, dump, manifest: (folder / RESTORE).write_text("dropdb mem0_prd"),
+    ),
+    "the instructions are gone": ("checksum_mismatch", lambda folder, dump, manifest: (folder / RESTORE).unlink()),
+    "the manifest was cut": ("corrupt", lambda folder, dump, manifest: os.truncate(folder / MANIFEST, 100)),
+    "one memory more is claimed": ("count_mismatch", lambda folder, dump, manifest: claim(folder, manifest, total=78)),
+    "another namespace is claimed": (
+        "count_mismatch",
+        lambda folder, dump, manifest: claim(folder, manifest, namespaces={"alice": 77}),
+    ),
+    "a table is claimed that is not there": (
+        "count_mismatch",
+        lambda folder, dump, manifest: claim(folder, manifest, tables={"memories": 77, "messages": 3}),
+    ),
+    "a table is not claimed": ("count_mismatch", lambda folder, dump, manifest: claim(folder, manifest, tables={})),
+    "other dimensions are claimed": (
+        "wrong_content",
+        lambda folder, dump, manifest: claim(folder, manifest, identity=replace(IDENTITY, dimensions=4)),
+    ),
+    "other bytes of SQL are claimed": (
+        "corrupt",
+        lambda folder, dump, manifest: claim(folder, manifest, files=(replace(manifest.dump, plain_bytes=7),)),
+    ),
+    "the dump is another one, one memory short": (
+        "count_mismatch",
+        lambda folder, dump, manifest: _redump(folder, manifest, dump_text({"alice": 40, "bob/work": 25, "carol": 11})),
+    ),
+    "the dump is a whole one of nothing": (
+        "count_mismatch",
+        lambda folder, dump, manifest: _redump(folder, manifest, dump_text({})),
+    ),
+    "the dump ends in the middle": (
+        "truncated",
+        lambda folder, dump, manifest: _redump(folder, manifest, dump_text()[:-60]),
+    ),
+    "the dump is an error message": (
+        "not_a_dump",
+        lambda folder, dump, manifest: _redump(folder, manifest, b"the input device is not a terminal\n"),
+    ),
+    "the dump's collection has another name": (
+        "wrong_content",
+        lambda folder, dump, manifest: _redump(
+            folder, manifest, dump_text().replace(b"public.memories", b"public.mem0")
+        ),
+    ),
+}
+
+
+def test_a_whole_backup_is_verified_and_says_what_it_holds(backup: Path) -> None:
+    examined = verify(backup)
+    assert examined.verdict.ok
+    content = examined.as_json()
+    assert content["verdict"] == "ok"
+    assert content["total"] == 77
+    assert content["tables"] == {"memories": 77}
+    assert content["collection"] == "memories"
+    assert content["bytes"] == read_manifest(backup).bytes
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_every_damage_is_refused_with_its_code(backup: Path, what: str) -> None:
+    code, damage = DAMAGES[what]
+    manifest = read_manifest(backup)
+    damage(backup, backup / manifest.dump.path, manifest)
+    examined = verify_files(backup)
+    assert code in examined.verdict.codes
+    assert examined.as_json()["verdict"] == "refused"
+
+
+def test_every_flipped_bit_of_the_dump_is_seen(backup: Path) -> None:
+    manifest = read_manifest(backup)
+    dump = backup / manifest.dump.path
+    for at in range(0, manifest.dump.bytes, 97):
+        _flip(dump, at)
+        assert not verify_files(backup).verdict.ok, f"byte {at}"
+        _flip(dump, at)
+    assert verify_files(backup).verdict.ok
+
+
+def test_what_verify_says_is_what_sha256sum_says(backup: Path) -> None:
+    def sha256sum() -> int:
+        return subprocess.run(["sha256sum", "-c", CHECKSUMS], cwd=backup, capture_output=True, check=False).returncode
+
+    assert sha256sum() == 0
+    with open(backup / RESTORE, "a") as file:
+        file.write("and then drop the live database\n")
+    assert sha256sum() != 0
+    assert verify(backup).verdict.codes == ["checksum_mismatch"]
+
+
+def test_an_empty_backup_whose_manifest_says_so_is_whole(tmp_path: Path) -> None:
+    """Whether it may be empty is for the fleet's limits to say."""
+    folder = forge(forged_deployment(tmp_path), "20260103_023000", 1, namespaces={})
+    examined = verify(folder)
+    assert examined.verdict.ok
+    assert examined.contents.total == 0
+
+
+def test_a_folder_of_before_this_project_is_read_like_its_dump(tmp_path: Path) -> None:
+    deployment = forged_deployment(tmp_path)
+    folder = forge_legacy(deployment, "20260103_023000", gzip.compress(dump_text()))
+    assert verify(folder).contents.namespaces == {"alice": 40, "bob/work": 25, "carol": 12}
+    assert verify(folder).path == folder
+    assert dump_of(folder).name == "mem0_20260103_023000.sql.gz"
+    assert b"".join(plain_blocks(dump_of(folder))) == dump_text()
+    shutil.rmtree(folder / "postgres")
+    assert verify(folder).verdict.codes == ["not_a_dump"]
+    with pytest.raises(NotFoundError, match="holds no dump"):
+        dump_of(folder)
+
+
+def test_any_dump_file_can_be_verified_and_a_missing_one_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "memories.sql").write_bytes(dump_text())
+    assert verify(tmp_path / "memories.sql").verdict.ok
+    (tmp_path / "empty.sql.gz").write_bytes(gzip.compress(b""))
+    assert verify(tmp_path / "empty.sql.gz").verdict.codes == ["not_a_dump"]
+    for missing in (verify, examine_dump):
+        with pytest.raises(NotFoundError):
+            missing(tmp_path / "nothing.sql.gz")
