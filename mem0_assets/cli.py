@@ -21,7 +21,7 @@ from mem0_assets.alerts.incidents import IncidentBook
 from mem0_assets.alerts.messages import spoken, test_text
 from mem0_assets.alerts.rules import SEVERITIES, Severity
 from mem0_assets.alerts.telegram import Telegram
-from mem0_assets.alerts.watch import channel_of, deliver, look, look_at_disk, observe
+from mem0_assets.alerts.watch import channel_of, deliver, last_proof, look, look_at_disk, observe
 from mem0_assets.backups.backup import BY_HAND, accept_backup, accept_identity, make_backup
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.inventory import Backup
@@ -343,23 +343,23 @@ def _row(one: Backup) -> list[object]:
 
 
 def _status_of(fleet: Fleet, deployment: Deployment) -> dict[str, Any]:
-    seen = look(fleet, deployment)
-    verified = Catalog(deployment).verified()
-    newest = verified[0] if verified else None
-    drilled = max((one for one in verified if one.drilled_at), key=lambda one: str(one.drilled_at), default=None)
-    known = {incident.key: incident.since for incident in IncidentBook(deployment.backups).open()}
+    seen, catalog = look(fleet, deployment), Catalog(deployment)
+    newest, proof = catalog.newest_verified(), last_proof(catalog)
+    since = {incident.key: incident.since for incident in IncidentBook(deployment.backups).open()}
     found = [finding for findings in seen.findings.values() for finding in findings if not finding.implied]
     return {
         "total": seen.census.total if seen.census else None,
         "problem": str(seen.problem) if seen.problem else None,
-        "newest_verified": _newest(newest, newest.created_at if newest else None, seen.at),
-        "newest_drill": _newest(drilled, drilled.drilled_at if drilled else None, seen.at),
+        "newest_verified": _aged(newest.backup, newest.created_at, seen.at) | {"total": newest.total}
+        if newest
+        else None,
+        "newest_drill": _aged(proof[1], proof[0], seen.at) if proof else None,
         "incidents": [
             {
                 "kind": finding.kind,
                 "severity": finding.severity,
                 "what": finding.what,
-                "since": known.get(finding.key, seen.at).isoformat(),
+                "since": since.get(finding.key, seen.at).isoformat(),
                 "command": finding.command,
             }
             for finding in found
@@ -368,11 +368,9 @@ def _status_of(fleet: Fleet, deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _newest(one: Backup | None, at: datetime | None, now: datetime) -> dict[str, Any] | None:
-    if one is None or at is None:
-        return None
+def _aged(backup: str, at: datetime, now: datetime) -> dict[str, Any]:
     age = max(0.0, round((now - at).total_seconds(), 1))
-    return {"backup": one.backup, "total": one.total, "at": at.isoformat(), "age_seconds": age}
+    return {"backup": backup, "at": at.isoformat(), "age_seconds": age}
 
 
 def _next_runs(deployment: Deployment, now: datetime) -> dict[str, str]:
@@ -383,16 +381,14 @@ def _next_runs(deployment: Deployment, now: datetime) -> dict[str, str]:
 
 
 def _status_row(name: str, state: dict[str, Any]) -> list[object]:
-    backup, drilled = state["newest_verified"], state["newest_drill"]
     total = "unknown" if state["total"] is None else f"{state['total']:,}"
     backups = [run for tier, run in state["next_runs"].items() if tier in TIERS]
-    return [name, total, _aged(backup), _aged(drilled), len(state["incidents"]), min(backups, default=None)]
+    ages = [_age(state["newest_verified"]), _age(state["newest_drill"])]
+    return [name, total, *ages, len(state["incidents"]), min(backups, default=None)]
 
 
-def _aged(newest: dict[str, Any] | None) -> str | None:
-    if newest is None:
-        return None
-    return f"{newest['backup']} ({newest['total']} memories, {spoken(timedelta(seconds=newest['age_seconds']))} ago)"
+def _age(newest: dict[str, Any] | None) -> str | None:
+    return f"{newest['backup']}, {spoken(timedelta(seconds=newest['age_seconds']))} ago" if newest else None
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def add_memories(
                 identifier = uuid.uuid5(uuid.NAMESPACE_URL, f"{seed}/{number}")
                 copy.write_row((number, identifier, json.dumps(payload, ensure_ascii=False)))
         cursor.execute("SELECT setseed(%s)", (seed % 997 / 997,))
+        # `number >= 0` ties the subquery to the row: without it one vector would be drawn for all.
         unit_vector = (
             "l2_normalize((SELECT array_agg(random_normal()) FROM generate_series(1, {}) WHERE number >= 0)::vector)"
         )
@@ -85,7 +86,7 @@ def _payloads(namespaces: Mapping[str, int], seed: int) -> Iterator[dict[str, st
             text = f"{' '.join(words)} (note {number + 1})"
             yield {
                 "data": text,
-                "hash": hashlib.md5(text.encode()).hexdigest(),
+                "hash": hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
                 "user_id": namespace,
                 "created_at": written.isoformat(),
                 "updated_at": written.isoformat(),
