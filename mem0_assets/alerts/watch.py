@@ -29,7 +29,7 @@ from mem0_assets.backups.backup import standard_of
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.claims import Standard
 from mem0_assets.backups.files import plain_disk_errors
-from mem0_assets.errors import Mem0AssetsError, TableMissingError
+from mem0_assets.errors import Mem0AssetsError, NotACollectionError, TableMissingError
 from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.live.census import CENSUS_SECONDS, Census, take_census
 from mem0_assets.verdicts import Reason, Verdict
@@ -65,7 +65,7 @@ def look(fleet: Fleet, deployment: Deployment, *, seconds: float = CENSUS_SECOND
     try:
         census = take_census(deployment.postgres, seconds=seconds)
         findings["reach"], findings["memories"] = [], judge_memories(deployment, census, standard)
-    except TableMissingError as error:
+    except (TableMissingError, NotACollectionError) as error:
         problem = error
         findings["reach"], findings["memories"] = [], table_missing(deployment, str(error), standard)
     except Mem0AssetsError as error:

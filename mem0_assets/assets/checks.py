@@ -53,7 +53,10 @@ def backup_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
         for name, (description, _) in BACKUP_CHECKS.items()
     ]
 
-    @dg.multi_asset_check(name=f"{deployment.name}_backup_checks", specs=specs, pool=f"{deployment.name}_database")
+    # can_subset: otherwise the UI lets nobody execute a check again.
+    @dg.multi_asset_check(
+        name=f"{deployment.name}_backup_checks", specs=specs, can_subset=True, pool=f"{deployment.name}_database"
+    )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         catalog = Catalog(deployment)
         with plain_failures(incident=None):
@@ -62,7 +65,7 @@ def backup_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
             if not verdict.ok and folder.parent == catalog.candidates_folder:
                 with catalog.locked(), plain_failures(incident="backup_refused"):
                     prove(catalog, folder)
-        yield from (_backup_result(key, name, verdict, manifest, deployment) for name in BACKUP_CHECKS)
+        yield from (_backup_result(key, name, verdict, manifest, deployment) for name in _selected(context))
 
     return checks
 
@@ -74,12 +77,13 @@ def count_checks(fleet: Fleet, deployment: Deployment) -> dg.AssetChecksDefiniti
         dg.AssetCheckSpec(name, asset=key, description=description) for name, (description, _) in COUNT_CHECKS.items()
     ]
 
-    @dg.multi_asset_check(name=f"{deployment.name}_count_checks", specs=specs)
-    def checks() -> Iterator[dg.AssetCheckResult]:
-        seen = look(fleet, deployment)
-        known = _results(seen)
-        yield from (dg.AssetCheckResult(asset_key=key, check_name=name, **known[name]) for name in known)
-        if len(known) < len(COUNT_CHECKS):
+    @dg.multi_asset_check(name=f"{deployment.name}_count_checks", specs=specs, can_subset=True)
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        seen, selected = look(fleet, deployment), _selected(context)
+        results = _results(seen)
+        known = [name for name in selected if name in results]
+        yield from (dg.AssetCheckResult(asset_key=key, check_name=name, **results[name]) for name in known)
+        if len(known) < len(selected):
             raise failure(f"nothing else is known: {seen.problem}", "unreachable")
 
     return checks
@@ -101,6 +105,10 @@ def _results(seen: Look) -> dict[str, dict[str, Any]]:
             severity = dg.AssetCheckSeverity.ERROR if wrong else dg.AssetCheckSeverity.WARN
             results[name] = {"passed": not wrong, "severity": severity, "description": " ".join(wrong) or None}
     return results
+
+
+def _selected(context: dg.AssetCheckExecutionContext) -> list[str]:
+    return sorted(key.name for key in context.selected_asset_check_keys)
 
 
 def findings_of(seen: Look, check: str) -> list[str]:

@@ -19,7 +19,7 @@ from mem0_assets.backups.files import plain_disk_errors, sha256_of, sync_folder,
 from mem0_assets.backups.formats.sql_writer import STALL_SECONDS, Progress, write_dump
 from mem0_assets.backups.instructions import restore_instructions
 from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Index, Manifest, checksums
-from mem0_assets.errors import Mem0AssetsError, NoSpaceError
+from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError
 from mem0_assets.fleet import Deployment, Tier
 from mem0_assets.live.census import Census, read_census
 from mem0_assets.live.postgres import SCHEMA, Connection, answers_within, connect, connection_settings, snapshot
@@ -92,8 +92,12 @@ def _fill(
     with connect(postgres, seconds=None) as connection, ExitStack() as held:
         program = find_program("pg_dump", connection.info.server_version // 10000)
         with answers_within(connection, QUERY_SECONDS):
-            tables = user_tables(connection)
-            held.enter_context(snapshot(connection, {*tables, (SCHEMA, postgres.collection)}))
+            tables = {*user_tables(connection), (SCHEMA, postgres.collection)}
+            try:
+                held.enter_context(snapshot(connection, tables))
+            except TableMissingError as error:
+                step = f"Restart nothing, mem0 would make an empty one; see `mem0-assets counts {deployment.name}`"
+                raise TableMissingError(error.message, next_step=step) from None
         with answers_within(connection, QUERY_SECONDS):
             seen = _look(connection, postgres.collection)
         settings = connection_settings(postgres)

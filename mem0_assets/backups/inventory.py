@@ -99,8 +99,8 @@ def _read_legacy(folder: Path, examined: Event | None) -> Backup:
         return _without_contents(folder, "quarantined", (Reason("not_a_dump", "no manifest and no dump inside"),))
     try:
         now = stamp(dump)
-    except FileNotFoundError:
-        now = [0]
+    except FileNotFoundError:  # expired while it was being read
+        return _without_contents(folder, "candidate", ())
     plain = replace(_without_contents(folder, "candidate", ()), bytes=now[0])
     if examined is None or examined["stamp"] != now:
         return plain

@@ -12,7 +12,7 @@ from typing import Any
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors
-from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.inventory import Backup, read_backup
 from mem0_assets.fleet import TIERS, Retention, Tier
 from mem0_assets.verdicts import Reason, Verdict
 
@@ -89,11 +89,15 @@ def prune(catalog: Catalog, *, dry_run: bool = False) -> Plan:
 
 
 def why_held(catalog: Catalog) -> str | None:
-    """Why nothing may be deleted now: the newest attempt, or the newest drill, and what it was refused for."""
+    """Why nothing may be deleted now: what became of the newest attempt, or of the newest drill. None where all is well."""
     refusal = catalog.last_refusal()
     if refusal:
         attempt, verdict = refusal
         return f"the newest attempt ({attempt}) was refused: {verdict.sentence()}"
+    newest = catalog.newest_verified()
+    for candidate in catalog.candidates()[:1]:
+        if newest is None or read_backup(candidate, None).sequence > newest.sequence:
+            return f"the newest attempt ({candidate.name}) waits for its verdict"
     drill = catalog.journal.last("drill")
     if drill and drill["verdict"] != "ok":
         verdict = Verdict(tuple(Reason(**reason) for reason in drill["reasons"]))

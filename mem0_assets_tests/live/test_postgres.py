@@ -48,6 +48,22 @@ def lonely_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded
     server.stop("immediate")
 
 
+@pytest.fixture(scope="module")
+def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    server = start_server(tmp_path_factory.mktemp("frail") / "data")
+    make_database(server, "mem0", SMALL)
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture
+def frail_server(frail: EmbeddedServer) -> EmbeddedServer:
+    """A running server whose database may be harmed while it is asked, whatever the last test did to it."""
+    frail.stop("immediate")
+    frail.start()
+    return frail
+
+
 def over_socket(server: EmbeddedServer, **settings: str) -> Postgres:
     place = {"host": str(server.socket_folder), "port": server.port or 5432, "user": "postgres", "database": "mem0"}
     return Postgres.model_validate(place | settings)
@@ -81,7 +97,7 @@ def connecting(postgres: Postgres, until_frozen: Wait) -> None:
 
 
 def in_the_middle_of_a_query(postgres: Postgres, until_frozen: Wait) -> None:
-    with connect(postgres, seconds=3) as connection, ThreadPoolExecutor(1) as waiting:
+    with connect(postgres, seconds=5) as connection, ThreadPoolExecutor(1) as waiting:
         waiting.submit(until_frozen)
         connection.execute("SELECT pg_sleep(100)")
 
@@ -189,16 +205,14 @@ def backend_of_the_census(server: EmbeddedServer) -> int:
         return int(row["pid"])
 
 
-def test_a_server_that_dies_in_the_middle_is_unreachable(own_server: EmbeddedServer) -> None:
-    make_database(own_server, "mem0", SMALL)
+def test_a_server_that_dies_in_the_middle_is_unreachable(frail_server: EmbeddedServer) -> None:
     with pytest.raises(UnreachableError, match="did not answer within 10 s, or broke off"):
-        count_after(own_server, lambda: os.kill(backend_of_the_census(own_server), signal.SIGKILL))
+        count_after(frail_server, lambda: os.kill(backend_of_the_census(frail_server), signal.SIGKILL))
 
 
-def test_a_server_that_is_shut_down_in_the_middle_is_unreachable(own_server: EmbeddedServer) -> None:
-    make_database(own_server, "mem0", SMALL)
+def test_a_server_that_is_shut_down_in_the_middle_is_unreachable(frail_server: EmbeddedServer) -> None:
     with pytest.raises(UnreachableError, match="terminating connection due to administrator command"):
-        count_after(own_server, own_server.stop)
+        count_after(frail_server, frail_server.stop)
 
 
 def whole_chain(error: BaseException | None) -> str:
@@ -234,7 +248,7 @@ def test_the_right_password_is_let_in_and_a_rotated_one_without_restart(
     postgres = over_tcp(lonely_server, user="guarded", password_env="GUARDED_PASSWORD")
     for password in ("rotated", "mem0"):
         with open_connection(lonely_server, "mem0") as connection:
-            connection.execute(f"ALTER ROLE guarded PASSWORD '{password}'")  # type: ignore[call-overload,unused-ignore]
+            connection.execute(f"ALTER ROLE guarded PASSWORD '{password}'")
         monkeypatch.setenv("GUARDED_PASSWORD", password)
         assert take_census(postgres).total == TOTAL
 
@@ -316,7 +330,7 @@ def test_the_grant_of_a_role_with_a_dash_can_be_copied_as_it_stands(make_deploym
     with psycopg.connect(
         host=postgres.host, port=postgres.port, user="postgres", dbname=postgres.database, autocommit=True
     ) as connection:
-        connection.execute(grant)  # type: ignore[call-overload,unused-ignore]
+        connection.execute(grant)
     assert take_census(postgres).total == TOTAL
 
 
@@ -405,22 +419,21 @@ def test_the_time_limits_of_a_role_do_not_break_a_long_snapshot(make_deployment:
         make_deployment,
         "hasty",
         "GRANT pg_read_all_data TO ROLE_NAME",
-        *(f"ALTER ROLE ROLE_NAME SET {limit}_timeout = '200ms'" for limit in limits),
+        *(f"ALTER ROLE ROLE_NAME SET {limit}_timeout = '400ms'" for limit in limits),
         "ALTER ROLE ROLE_NAME SET search_path = nothing",
         "ALTER ROLE ROLE_NAME SET client_encoding = 'LATIN1'",
     )
     with connect(postgres, seconds=None) as connection:
-        time.sleep(0.4)
+        time.sleep(0.6)
         with snapshot(connection, MEMORIES):
-            time.sleep(0.4)
-            connection.execute("SELECT pg_sleep(0.4)")
+            time.sleep(0.6)
+            connection.execute("SELECT pg_sleep(0.6)")
             assert read_census(connection, "memories").namespaces == SMALL
 
 
-def test_an_embedded_deployment_is_started_when_it_is_asked(own_server: EmbeddedServer) -> None:
-    make_database(own_server, "mem0", SMALL)
-    own_server.stop()
-    census = take_census(Postgres.model_validate({"embedded": own_server.folder}))
+def test_an_embedded_deployment_is_started_when_it_is_asked(frail_server: EmbeddedServer) -> None:
+    frail_server.stop()
+    census = take_census(Postgres.model_validate({"embedded": frail_server.folder}))
     assert census.namespaces == SMALL
     assert census.identity.database == "mem0"
 

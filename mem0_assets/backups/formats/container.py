@@ -363,7 +363,7 @@ def _start_pg_restore(pg_restore: Path, words: IO[bytes]) -> "subprocess.Popen[b
 def _output_of(stdout: IO[bytes], feeder: _Feeder, patience: float) -> Iterator[bytes]:
     """What pg_restore writes; DumpDamage where it does nothing for `patience` seconds though it has all it needs.
 
-    Of 400 archives with one bit flipped, one made pg_restore 18 search for ever for a block that is not there.
+    Of 400 archives with one bit flipped, one made pg_restore 18 decompress for ever what is not compressed.
     """
     while True:
         written = feeder.written

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from mem0_assets.backups.formats.container import MAX_LINE_BYTES, damage
+from mem0_assets.backups.formats.container import MAX_LINE_BYTES, DumpDamage, damage
 
 Kind = Literal["word", "name", "string", "escape string", "number", "sign", "comment", "command", "message", "end"]
 
 # A client program's own words, written into its output by `2>&1`.
-CLIENT_WORDS = rb"(?:pg_dump|pg_dumpall|pg_restore|psql)(?:\.exe)?: "
+CLIENT_PROGRAMS = (b"pg_dump", b"pg_dumpall", b"pg_restore", b"psql")
+CLIENT_WORDS = rb"(?:" + b"|".join(CLIENT_PROGRAMS) + rb")(?:\.exe)?: "
 
 # No bounded token is longer than this, so that with so many bytes at hand a match is never cut off by the buffer's end.
 _AHEAD_BYTES = 1 << 13
@@ -57,6 +58,7 @@ class SqlLexer:
         self._at = 0
         self._dropped = 0
         self._ended = False
+        self._damage: DumpDamage | None = None
         self._given_back: list[Token] = []
         # True where the dump was made with standard_conforming_strings off: then plain strings have escapes too.
         self.backslash_escapes = False
@@ -75,7 +77,7 @@ class SqlLexer:
         """Bring in the next block and forget what was read; False where the text has ended."""
         if len(self._buffer) - self._at > self._max_bytes:
             self._refuse_length()
-        block = b"" if self._ended else next(self._blocks, b"")
+        block = self._next_block()
         self._ended = not block
         zero = block.find(b"\0")
         if zero >= 0:
@@ -85,6 +87,16 @@ class SqlLexer:
         self._at = 0
         self._buffer += block
         return not self._ended
+
+    def _next_block(self) -> bytes:
+        """The next block; none at the end. Damage is raised only when the text that came before it is used up."""
+        if self._damage is not None:
+            raise self._damage
+        try:
+            return b"" if self._ended else next(self._blocks, b"")
+        except DumpDamage as damaged:
+            self._damage = damaged
+            return b""
 
     def _refuse_length(self) -> None:
         raise damage("corrupt", f"a line or a string of more than {self._max_bytes} bytes at {self.place}")
@@ -147,6 +159,7 @@ class SqlLexer:
                 continue
             match = _TOKEN.match(self._buffer, self._at)
             if match is None:
+                self._fill()
                 return END
             group = match.lastgroup
             length = match.end() - self._at
@@ -167,7 +180,7 @@ class SqlLexer:
         if group == "name":
             return self._name(length)
         if group == "word":
-            return Token("word", self._take(length))
+            return Token("word", self._take(self._before_message(length)))
         if group == "number":
             return Token("number", self._take(length))
         if group == "comment":
@@ -177,6 +190,14 @@ class SqlLexer:
         if group == "message":
             return Token("message", self._line().rstrip())
         return Token("sign", self._take(length))
+
+    def _before_message(self, length: int) -> int:
+        """The length of the word that begins here, but for a client program's name that was written into its midst."""
+        end = self._at + length
+        if self._buffer.startswith(b": ", end):
+            program = next((name for name in CLIENT_PROGRAMS if self._buffer.endswith(name, self._at, end)), b"")
+            length -= len(program)
+        return length
 
     def _string(self, opening: int, escapes: bool) -> Token:
         end = opening

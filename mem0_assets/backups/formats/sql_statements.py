@@ -21,6 +21,8 @@ _SQL_COMMANDS = frozenset(
     b" unlisten update vacuum values with".split()
 )
 _MODIFIERS = frozenset(b"or replace global local temporary temp unlogged foreign".split())
+_ROUTINES = frozenset([b"function", b"procedure"])
+_HOLDERS_OF_STATEMENTS = _ROUTINES | {b"rule"}
 _TABLE_CONSTRAINTS = frozenset(b"constraint primary check unique foreign like".split())
 # Python's names of the encodings that a server can have and in which a quote or a backslash is always itself.
 _ENCODINGS = {
@@ -199,11 +201,13 @@ class SqlStatements:
             elif token.kind != "comment":
                 return token
 
-    def _skip(self, *, routine: bool = False) -> None:
-        """Pass over the rest of a statement. A `routine` may hold statements of its own between BEGIN and END."""
+    def _skip(self, what: bytes = b"") -> None:
+        """Pass over the rest of a statement; `what` it creates: only some things hold statements of their own."""
         brackets = bodies = 0
+        before = b""
         while True:
             kind, text = self._next()
+            word = text.lower() if kind == "word" else b""
             if kind == "sign":
                 if text == b"(":
                     brackets += 1
@@ -211,12 +215,11 @@ class SqlStatements:
                     brackets = max(0, brackets - 1)
                 elif text == b";" and not brackets and not bodies:
                     return
-            elif routine and kind == "word" and not brackets:
-                word = text.lower()
-                if word == b"begin" or (word == b"case" and bodies):
-                    bodies += 1
-                elif word == b"end" and bodies:
-                    bodies -= 1
+            elif before == b"insert" and word == b"into" and what not in _HOLDERS_OF_STATEMENTS:
+                raise damage("corrupt", f"a statement runs into the next one, before {self._lexer.place}")
+            elif what in _ROUTINES and not brackets:
+                bodies = _depth_of_bodies(bodies, word)
+            before = word
 
     def _set(self) -> None:
         setting, verb, value = self._next(), self._next(), self._next()
@@ -263,7 +266,7 @@ class SqlStatements:
             self.database = self.database or self._name()
         else:
             self._lexer.give_back(token)
-        self._skip(routine=what in (b"function", b"procedure"))
+        self._skip(what)
 
     def _create_table(self) -> None:
         """CREATE TABLE [IF NOT EXISTS] name (column, ...) ..., but for what follows the columns."""
@@ -401,6 +404,13 @@ class SqlStatements:
             values.append(_literal(entry[0]) if entry else b"")
             self._refuse_too_many(values)
         return values
+
+
+def _depth_of_bodies(depth: int, word: bytes) -> int:
+    """How many BEGIN and CASE of a routine's body are open after this word, as psql counts them."""
+    if word == b"begin" or (word == b"case" and depth):
+        return depth + 1
+    return depth - 1 if word == b"end" and depth else depth
 
 
 def _literal(token: Token) -> bytes | None:

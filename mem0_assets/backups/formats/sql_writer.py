@@ -40,6 +40,11 @@ class DumpFailedError(Mem0AssetsError):
 
     code = "dump_failed"
 
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, next_step="See the server's log, then make the backup again; no good backup was touched"
+        )
+
 
 @dataclass(frozen=True)
 class Written:
