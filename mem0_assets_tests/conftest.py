@@ -105,4 +105,4 @@ def run_sql(deployment: Deployment, statement: str) -> None:
     with psycopg.connect(
         host=postgres.host, port=postgres.port, user=SUPERUSER, dbname=postgres.database, autocommit=True
     ) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]
+        connection.execute(statement)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mem0_assets.fleet import Deployment
+from mem0_assets.live.programs import find_program
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
 from mem0_assets_tests.telegram_stub import TelegramStub
 
@@ -199,6 +200,22 @@ def test_verify_needs_no_fleet_and_takes_any_dump(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert (answer["verdict"], answer["total"]) == ("refused", 0)
     assert answer["reasons"][0]["code"] in ("empty", "not_a_dump")
+
+
+def test_verify_reads_what_plain_pg_dump_made_in_each_of_its_formats(shell: Shell, tmp_path: Path) -> None:
+    postgres = shell.deployment.postgres
+    program = find_program("pg_dump", 18)
+    place = ["-h", postgres.host, "-p", str(postgres.port), "-U", postgres.user, postgres.database]
+    custom = tmp_path / "memories.dump"
+    subprocess.run([program.path, "-Fc", "-f", custom, *place], check=True)
+    piped = tmp_path / "memories.sql.gz"
+    with open(piped, "wb") as file, subprocess.Popen([program.path, *place], stdout=subprocess.PIPE) as dump:
+        subprocess.run(["gzip", "-6"], stdin=dump.stdout, stdout=file, check=True)
+    for path, kind in ((piped, "sql"), (custom, "custom")):
+        answer = shell.json("verify", path)
+        assert (answer["verdict"], answer["format"], answer["total"]) == ("ok", kind, TOTAL)
+        assert (answer["namespaces"], answer["tables"]) == (SMALL, {"memories": TOTAL})
+        assert answer["bytes"] == path.stat().st_size
 
 
 def test_a_test_alert_is_delivered_to_the_log_without_telegram(shell: Shell) -> None:

@@ -106,6 +106,8 @@ def examine_dump(path: Path, *, collection: str | None = None) -> Examination:
     try:
         with open_dump(path, pg_restore=_pg_restore()) as dump:
             contents = read_sql(dump.blocks, collection=collection)
+        if "archive" in dump.wrapping:
+            contents = replace(contents, format="custom")
     except DumpDamage as damage:
         return Examination(path, Verdict((damage.reason,)), NOTHING, _size(path))
     return Examination(path, contents.verdict, contents, _size(path))

@@ -20,12 +20,13 @@ from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import BackupsFolderError
 from mem0_assets.backups.formats.sql_writer import DumpFailedError
 from mem0_assets.backups.manifest import read_manifest
+from mem0_assets.backups.retention import why_held
 from mem0_assets.backups.validation import verify_files
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError, UnreachableError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live import programs
 from mem0_assets.live.embedded import EmbeddedServer
-from mem0_assets.live.programs import ClientMissingError, ClientTooOldError
+from mem0_assets.live.programs import ClientMissingError, ClientTooOldError, find_program
 from mem0_assets.restores.drill import drill
 from mem0_assets_tests.backups.conftest import PutPgDump
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, open_connection, run_sql
@@ -82,6 +83,21 @@ def test_census_and_dump_are_one_instant_while_four_writers_add_and_delete(make_
             assert outcome.verdict.ok, outcome.verdict.sentence()
             totals.add(outcome.backup.total)
     assert len(totals) > 1, "nobody wrote: this proved nothing"
+
+
+def test_a_truncate_between_the_census_and_the_dump_waits(make_deployment: MakeDeployment, pg_dump: PutPgDump) -> None:
+    """TRUNCATE is not MVCC-safe: it would empty the dump, and not the count that was made in the same snapshot."""
+    deployment = make_deployment()
+    run_sql(deployment, "CREATE TABLE messages AS SELECT generate_series(1, 5) AS n")
+    psql = find_program("psql", 18).path
+    pg_dump(
+        f"for table in memories messages; do PGOPTIONS='-c lock_timeout=100ms' {psql} -qXc \"TRUNCATE $table\""
+        ' 2> /dev/null && exit 7; done; exec "$REAL" "$@"'
+    )
+    outcome = make_backup(deployment)
+    assert outcome.verdict.ok, outcome.verdict.sentence()
+    assert outcome.backup.manifest is not None
+    assert outcome.backup.manifest.tables == {"memories": 77, "messages": 5}
 
 
 @contextmanager
@@ -192,8 +208,9 @@ def test_a_pg_dump_that_fails_leaves_nothing_and_costs_nothing(
     body, why = FAILURES[how]
     pg_dump(body)
     with nothing_lost(guarded, "dump_failed"):
-        with pytest.raises(DumpFailedError, match=why):
+        with pytest.raises(DumpFailedError, match=why) as failed:
             _capture(guarded)
+        assert "no good backup was touched" in failed.value.next_step
         assert [one.backup for one in Catalog(guarded).backups()] == [Catalog(guarded).find("latest").backup]
 
 
@@ -259,6 +276,7 @@ def test_a_collection_that_is_gone_is_a_loss_and_not_an_outage(guarded: Deployme
     with nothing_lost(guarded, "table_missing"), pytest.raises(TableMissingError) as missing:
         make_backup(guarded)
     assert missing.value.exit_status == 1
+    assert "Restart nothing" in missing.value.next_step
 
 
 def test_without_any_client_program_it_says_what_to_install(
@@ -314,19 +332,36 @@ def test_a_disk_that_runs_full_before_the_verdict_leaves_a_candidate_that_can_st
 ) -> None:
     with small_disk(tmp_path / "disk", "70m") as disk:
         deployment = _moved(guarded, disk / "prd")
-        run_sql(guarded, "DELETE FROM memories WHERE payload->>'user_id' = 'alice'")
         catalog = Catalog(deployment)
         with catalog.locked():
             candidate = capture(deployment, catalog, ["daily", "weekly"])
             filler = fill(disk)
             with pytest.raises(NoSpaceError):
                 prove(catalog, candidate)
+            assert catalog.verified() == []
+            assert why_held(catalog) is not None
             filler.unlink()
         with catalog.locked():
-            [waiting] = catalog.candidates() or [catalog.find("latest").path]
-            if waiting.parent == catalog.candidates_folder:
-                prove(catalog, waiting)
-        assert catalog.find("latest").tiers == ("daily", "weekly")
+            assert catalog.candidates() == [candidate]
+            assert prove(catalog, candidate).backup.tiers == ("daily", "weekly")
+        assert why_held(catalog) is None
+
+
+def test_a_tiers_folder_that_cannot_be_made_is_a_failed_attempt_until_it_is_mended(guarded: Deployment) -> None:
+    catalog = Catalog(guarded)
+    (guarded.backups / "weekly").rename(guarded.backups / "weekly.old")
+    (guarded.backups / "weekly").touch()
+    with catalog.locked():
+        candidate = capture(guarded, catalog, ["weekly"])
+        with pytest.raises(BackupsFolderError, match="File exists"):
+            prove(catalog, candidate)
+    refusal = catalog.last_refusal()
+    assert refusal is not None
+    assert refusal[1].codes == ["backups_folder"]
+    (guarded.backups / "weekly").unlink()
+    with catalog.locked():
+        assert prove(catalog, candidate).verdict.ok
+    assert catalog.last_refusal() is None
 
 
 def test_a_disk_that_is_read_only_is_said_to_be(guarded: Deployment, tmp_path: Path) -> None:

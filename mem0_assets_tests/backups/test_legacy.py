@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from mem0_assets.backups import legacy
 from mem0_assets.backups.backup import accept_backup, standard_of
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.legacy import examine_legacy
 from mem0_assets.backups.retention import why_held
+from mem0_assets.backups.validation import Examination, examine_dump
 from mem0_assets.errors import RefusedError
 from mem0_assets.fleet import Deployment
 from mem0_assets_tests.forged import dump_text, forge, forge_legacy, forged_deployment
@@ -53,6 +55,27 @@ def test_it_is_read_once_and_again_only_when_it_has_changed(deployment: Deployme
     [backup] = catalog.backups()
     assert backup.state == "quarantined"
     assert [reason.code for reason in backup.reasons] == ["truncated"]
+
+
+def test_one_that_changes_while_it_is_read_is_read_again(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old script is still writing it."""
+    folder = forge_legacy(deployment, "20260103_133102", GOOD)
+    dump = folder / "postgres" / "mem0_20260103_133102.sql.gz"
+
+    def read_while_it_changes(path: Path) -> Examination:
+        examined = examine_dump(path)
+        dump.write_bytes(GOOD[:-9])
+        return examined
+
+    catalog = Catalog(deployment)
+    monkeypatch.setattr(legacy, "examine_dump", read_while_it_changes)
+    examine_legacy(catalog)
+    assert catalog.backups()[0].state == "candidate"
+    monkeypatch.undo()
+    examine_legacy(catalog)
+    assert catalog.backups()[0].state == "quarantined"
 
 
 def test_the_26_bytes_of_the_incident_are_refused_and_hold_everything_else(deployment: Deployment) -> None:

@@ -92,6 +92,12 @@ def test_the_newest_is_kept_though_its_clock_says_that_it_is_the_oldest() -> Non
     assert 99 in _kept(plan, "daily")
 
 
+def test_a_retention_of_nothing_which_no_fleet_may_ask_for_still_keeps_the_newest() -> None:
+    days = [_backup(day, MIDNIGHT - timedelta(days=3 - day), ("daily",)) for day in range(3)]
+    nothing = Retention.model_construct(hourly=0, daily=0, weekly=0, monthly=0)
+    assert _kept(plan_retention(_newest_first(*days), nothing, None), "daily") == [2]
+
+
 def test_a_plan_says_why() -> None:
     days = [_backup(day, MIDNIGHT - timedelta(days=3 - day), ("daily",)) for day in range(3)]
     plan = plan_retention(_newest_first(*days), Retention(daily=1), None)
@@ -206,6 +212,16 @@ def test_an_attempt_that_left_no_files_holds_everything(deployment: Deployment) 
         plan = prune(catalog)
     assert plan.expired == []
     assert "[dump_failed]" in (plan.held or "")
+
+
+def test_an_attempt_that_waits_for_its_verdict_holds_everything(deployment: Deployment) -> None:
+    """As when the disk ran full between the dump and its proof, so full that not even a note of it was taken."""
+    catalog = _three_days(deployment)
+    forge(deployment, "20260104_023000", 4, place="candidates", created_at=datetime.now(UTC))
+    with catalog.locked():
+        assert prune(catalog).held == "the newest attempt (20260104_023000) waits for its verdict"
+        forge(deployment, "20260105_023000", 5)
+        assert why_held(catalog) is None
 
 
 def test_a_failed_drill_holds_everything_until_one_succeeds(deployment: Deployment) -> None:

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from mem0_assets.backups.namespaces import namespace_of
+from mem0_assets.live.namespaces import namespace_of
 
 SHAPE = frozenset({"id", "vector", "payload"})
 

@@ -88,6 +88,12 @@ class SqlLexer:
         self._buffer += block
         return not self._ended
 
+    def _more(self) -> bool:
+        """_fill, for what cannot go on without more text: raises the damage by which the text ended, if one did."""
+        if not self._fill() and self._damage is not None:
+            raise self._damage
+        return not self._ended
+
     def _next_block(self) -> bytes:
         """The next block; none at the end. Damage is raised only when the text that came before it is used up."""
         if self._damage is not None:
@@ -110,7 +116,7 @@ class SqlLexer:
                     self._refuse_length()
                 return found - self._at
             start = max(start, len(self._buffer) - self._at - len(wanted) + 1)
-            if not self._fill():
+            if not self._more():
                 return -1
 
     def _take(self, end: int) -> bytes:
@@ -138,7 +144,7 @@ class SqlLexer:
 
     def at_end(self) -> bool:
         """Whether nothing follows, not even a blank."""
-        return not self._given_back and self._at == len(self._buffer) and not self._fill()
+        return not self._given_back and self._at == len(self._buffer) and not self._more()
 
     def skip_byte_order_mark(self) -> None:
         """Pass over the mark that Windows programs put before UTF-8, as psql does."""
@@ -159,7 +165,7 @@ class SqlLexer:
                 continue
             match = _TOKEN.match(self._buffer, self._at)
             if match is None:
-                self._fill()
+                self._more()
                 return END
             group = match.lastgroup
             length = match.end() - self._at
@@ -243,7 +249,7 @@ class SqlLexer:
             edge = _COMMENT_EDGE.search(self._buffer, self._at + end)
             if edge is None:
                 end = max(end, len(self._buffer) - self._at - 1)
-                if not self._fill():
+                if not self._more():
                     raise damage("truncated", f"the text ends inside the comment opened at {self.place}")
                 continue
             depth += 1 if edge.group() == b"/*" else -1

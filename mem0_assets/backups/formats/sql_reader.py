@@ -20,13 +20,14 @@ from mem0_assets.verdicts import Reason, Verdict
 class DumpContents:
     """What a dump holds, and whether it can be trusted.
 
+    `format` is "custom" for the text that pg_restore made of an archive of pg_dump.
     `tables` are rows by table: plain names in the schema public, `schema.table` elsewhere. `total` and `namespaces`
     are the collection's; `collection` is None where none was found. `dimensions` is the vector column's own,
     `row_dimensions` all that were seen in its rows. `complete` is True where the dump program's own end marker is the
     last thing in the text.
     """
 
-    format: Literal["sql"]
+    format: Literal["sql", "custom"]
     tables: dict[str, int]
     collection: str | None
     total: int

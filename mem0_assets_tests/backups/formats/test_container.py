@@ -208,7 +208,7 @@ def archive(server: EmbeddedServer) -> bytes:
     """A real archive of two namespaces in custom format."""
     database = f"archived_{os.getpid()}"
     make_database(server, database, {"alice": 30, "bob": 20})
-    command = [server.programs / "pg_dump", "-h", str(server.socket_folder), "-U", SUPERUSER, "-Fc", database]
+    command = [str(server.programs / "pg_dump"), "-h", str(server.socket_folder), "-U", SUPERUSER, "-Fc", database]
     return subprocess.run(command, capture_output=True, check=True).stdout
 
 

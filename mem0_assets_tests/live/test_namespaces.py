@@ -9,9 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mem0_assets.backups.namespaces import namespace_of
 from mem0_assets.live.embedded import EmbeddedServer
-from mem0_assets.live.namespaces import NAMESPACE_SQL
+from mem0_assets.live.namespaces import NAMESPACE_SQL, namespace_of
 from mem0_assets.live.postgres import Connection
 from mem0_assets_tests.conftest import open_connection
 
