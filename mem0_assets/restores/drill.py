@@ -92,6 +92,8 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
     tell("checking the files")
     files = verify_files(backup.path)
     version = backup.manifest.census.identity.server_version if backup.manifest else files.contents.server_version
+    if not backup.path.is_dir():
+        raise NotFoundError(f"{backup.backup} was expired while it was being drilled", next_step="Drill the latest one")
     if not files.verdict.ok:  # what is known to be damaged need not be restored to say so
         return DrillResult(backup.backup, files.verdict, 0, {}, _seconds(started), version or "")
     expected = _expected(deployment, backup, files.contents.collection)

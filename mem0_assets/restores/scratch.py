@@ -10,7 +10,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -28,13 +28,13 @@ OWNER = "owner"
 BUSY_SECONDS = 300.0
 CONNECT_SECONDS = 10
 
-# $1 is the folder, $2 its socket's where that is elsewhere. Waits for the maker's end of the pipe to close, then ends
-# what the maker could not. A number in a file is no proof: only a process that works in the data folder is its server.
+# $1 is the folder, $2 its socket's where that is elsewhere. Waits for the maker's word, or for its end of the pipe to
+# close without one, then ends what the maker could not. A number in a file is no proof: only a process that works in the data folder is its server.
 # The maker may have been killed while the server was starting, or being made: so it looks until it has found none four
 # times, and removes until nothing comes back.
 _REAPER = """
 trap '' HUP INT TERM
-cat > /dev/null
+read -r word
 home=$(cd "$1/data" 2> /dev/null && pwd -P)
 works_there() {
     if [ -d /proc/self ]; then [ "$(readlink "/proc/$1/cwd")" = "$home" ]
@@ -164,7 +164,7 @@ def _alone(parent: Path) -> Iterator[None]:
 
 @contextmanager
 def _reaper(folder: Path, sockets: Path) -> Iterator[None]:
-    """The pipe's write end is ours alone: the kernel closes it when this process ends, and the reaper wakes."""
+    """The pipe's write end is ours: the kernel closes it when this process ends, however it ends, and the reaper wakes."""
     reading, writing = os.pipe()
     command = ["sh", "-c", _REAPER, "mem0-assets-reaper", str(folder), str(sockets)]
     with subprocess.Popen(command, stdin=reading, start_new_session=True) as reaper:
@@ -172,5 +172,7 @@ def _reaper(folder: Path, sockets: Path) -> Iterator[None]:
         try:
             yield
         finally:
+            with suppress(BrokenPipeError):  # it was killed: the next drill sweeps
+                os.write(writing, b"done\n")
             os.close(writing)
             reaper.wait()
