@@ -11,6 +11,7 @@ import pytest
 
 from mem0_assets.backups.backup import make_backup, standard_of
 from mem0_assets.backups.catalog import Catalog
+from mem0_assets.backups.files import remove_tree, sha256_of
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.manifest import Index, read_manifest
 from mem0_assets.backups.retention import why_held
@@ -71,6 +72,15 @@ def _forged(tmp_path: Path) -> tuple[Deployment, Path]:
     return deployment, forge(deployment, "20260103_023000", 1)
 
 
+def _redump(folder: Path, text: bytes) -> None:
+    """Replace the dump by another, and vouch for it."""
+    manifest = read_manifest(folder)
+    dump = folder / manifest.dump.path
+    dump.write_bytes(gzip.compress(text, 1, mtime=0))
+    file = replace(manifest.dump, bytes=dump.stat().st_size, sha256=sha256_of(dump), plain_bytes=len(text))
+    seal(folder, replace(manifest, files=(file,)))
+
+
 def test_a_manifest_that_claims_one_memory_more_is_refused(tmp_path: Path) -> None:
     deployment, folder = _forged(tmp_path)
     claim(folder, read_manifest(folder), total=78, namespaces={**SMALL, "alice": 41})
@@ -92,13 +102,7 @@ def test_files_that_are_damaged_are_refused_without_a_server(tmp_path: Path) -> 
 
 def test_a_dump_that_the_server_refuses_is_refused_with_its_own_words(tmp_path: Path) -> None:
     deployment, folder = _forged(tmp_path)
-    manifest = read_manifest(folder)
-    text = dump_text().replace(b"CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;", b"")
-    dump = folder / manifest.dump.path
-    dump.write_bytes(gzip.compress(text, 1, mtime=0))
-    digest = subprocess.run(["sha256sum", dump], capture_output=True, text=True, check=True).stdout.split()[0]
-    file = replace(manifest.dump, bytes=dump.stat().st_size, sha256=digest, plain_bytes=len(text))
-    seal(folder, replace(manifest, files=(file,)))
+    _redump(folder, dump_text().replace(b"CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;", b""))
     result = drill(deployment)
     assert result.verdict.codes == ["restore_failed"]
     assert 'type "public.vector" does not exist' in result.verdict.sentence()
@@ -122,6 +126,13 @@ def test_only_verified_backups_are_drilled(make_deployment: MakeDeployment) -> N
     refused = make_backup(deployment).backup
     with pytest.raises(NotFoundError, match="is quarantined, and only verified backups are drilled"):
         drill(deployment, refused.backup)
+    assert Catalog(deployment).journal.last("drill") is None
+
+
+def test_a_backup_that_expires_while_it_is_drilled_is_not_found_and_not_damaged(tmp_path: Path) -> None:
+    deployment, folder = _forged(tmp_path)
+    with pytest.raises(NotFoundError, match="was expired while it was being drilled"):
+        drill(deployment, tell=lambda what: remove_tree(folder))
     assert Catalog(deployment).journal.last("drill") is None
 
 
@@ -155,17 +166,25 @@ def test_an_old_folder_is_drilled_like_our_own_though_its_roles_do_not_exist_her
     assert set(make_backup(deployment).verdict.codes) == {"shrunk", "namespace_vanished"}
 
 
-def test_an_old_dump_that_restores_into_another_database_is_refused_and_no_crash(
-    make_deployment: MakeDeployment,
-) -> None:
-    deployment = make_deployment()
-    text = _old_dump(deployment)
+def test_an_old_dump_that_restores_into_another_database_is_refused_and_no_crash(tmp_path: Path) -> None:
+    deployment = forged_deployment(tmp_path)
     elsewhere = b"CREATE DATABASE elsewhere;\n\\connect elsewhere\nSET client_encoding = 'UTF8';\n"
-    forge_legacy(
-        deployment, "20260103_133102", gzip.compress(text.replace(b"SET client_encoding = 'UTF8';\n", elsewhere, 1))
-    )
+    text = dump_text().replace(b"SET client_encoding = 'UTF8';\n", elsewhere, 1)
+    forge_legacy(deployment, "20260103_133102", gzip.compress(text))
     result = drill(deployment)
     assert result.verdict.codes == ["restore_failed"]
+    assert 'relation "public.memories" does not exist' in result.verdict.sentence()
+    assert _journalled(deployment, result)
+
+
+def test_checks_that_cannot_be_made_refuse_the_backup_and_do_not_crash(tmp_path: Path) -> None:
+    deployment, folder = _forged(tmp_path)
+    _redump(folder, dump_text().replace(b"public.vector(3)", b"public.halfvec(3)"))
+    manifest = read_manifest(folder)
+    claim(folder, manifest, identity=replace(manifest.census.identity, dimensions=None))
+    result = drill(deployment)
+    assert result.verdict.codes == ["restore_failed"]
+    assert "vector_norm" in result.verdict.sentence()
     assert _journalled(deployment, result)
 
 
