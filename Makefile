@@ -23,7 +23,7 @@ demo: setup
 
 test: setup
 	@mkdir -p .tests
-	$(BIN)/python -m pytest --basetemp=.tests/tmp $(ARGS)
+	$(BIN)/python -m pytest --basetemp=.tests/tmp --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,9 +1,8 @@
 """What a person sees in Dagster's UI, in a real browser: the refused deployment red beside the healthy one.
 
-With MEM0_ASSETS_PICTURES set the pictures of docs/pictures are taken anew.
+`pytest -m pictures` takes the pictures of docs/pictures anew.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +36,6 @@ localStorage.setItem("asset-graph-open-graph-nodes-global-__GLOBAL__",
 """
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed (apt-get install chromium)")
-only_for_pictures = pytest.mark.skipif(
-    "MEM0_ASSETS_PICTURES" not in os.environ, reason="MEM0_ASSETS_PICTURES is not set"
-)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +116,7 @@ def test_a_proven_backup_shows_its_rows_and_that_it_is_fresh(page: Page, dagster
     expect(dump).to_contain_text("mark_carey/synovia")
 
 
-@only_for_pictures
+@pytest.mark.pictures
 def test_pictures_are_taken_for_the_documentation(page: Page, dagster_dev: DagsterDev, server: EmbeddedServer) -> None:
     PICTURES.mkdir(exist_ok=True)
     live_a_little(dagster_dev, server)
