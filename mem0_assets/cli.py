@@ -73,7 +73,8 @@ def counts(deployment: DeploymentName) -> None:
     speaker.result({"deployment": chosen.name, **census.as_json()})
     speaker.table(f"{chosen.name}: memories", ["namespace", "memories"], census.namespaces.items())
     speaker.line(f"{census.total:,} memories in all, taken at {census.taken_at.isoformat()}", "bold")
-    speaker.table("identity", ["what", "value"], census.identity.as_json().items())
+    identity = [(name, None if value is None else str(value)) for name, value in census.identity.as_json().items()]
+    speaker.table("identity", ["what", "value"], identity)
 
 
 @app.command()
@@ -110,8 +111,11 @@ def backups(deployment: DeploymentName) -> None:
             examine_legacy(catalog, tell)
     found = catalog.backups()
     speaker.result({"backups": [one.as_json() for one in found]})
-    columns = ["backup", "state", "memories", "size", "tiers", "drilled", "reasons"]
+    columns = ["backup", "state", "memories", "size", "drilled", "tiers"]
     speaker.table(f"{chosen.name}: backups in {catalog.root}", columns, [_row(one) for one in found])
+    for one in found:
+        if one.reasons:
+            speaker.line(f"{one.backup} was refused: {', '.join(dict.fromkeys(r.code for r in one.reasons))}", "red")
 
 
 @app.command()
@@ -190,7 +194,7 @@ def status() -> None:
     seen = {name: _status_of(fleet, deployment) for name, deployment in fleet.deployments.items()}
     speaker.result({"deployments": seen})
     rows = [_status_row(name, state) for name, state in seen.items()]
-    columns = ["deployment", "memories", "newest verified backup", "newest drill", "open incidents", "next backup"]
+    columns = ["deployment", "memories", "backup", "drill", "incidents", "next backup"]
     speaker.table(f"fleet of {fleet.path}", columns, rows)
     for name, state in seen.items():
         for incident in state["incidents"]:
@@ -338,8 +342,7 @@ def _say_reasons(reasons: list[dict[str, str]]) -> None:
 
 def _row(one: Backup) -> list[object]:
     drilled = f"{spoken(datetime.now(UTC) - one.drilled_at)} ago" if one.drilled_at else None
-    reasons = ", ".join(dict.fromkeys(reason.code for reason in one.reasons))
-    return [one.backup, one.state, one.total, in_mib(one.bytes), ", ".join(one.tiers) or None, drilled, reasons or None]
+    return [one.backup, one.state, one.total, in_mib(one.bytes), drilled, " ".join(one.tiers) or None]
 
 
 def _status_of(fleet: Fleet, deployment: Deployment) -> dict[str, Any]:
@@ -384,11 +387,12 @@ def _status_row(name: str, state: dict[str, Any]) -> list[object]:
     total = "unknown" if state["total"] is None else f"{state['total']:,}"
     backups = [run for tier, run in state["next_runs"].items() if tier in TIERS]
     ages = [_age(state["newest_verified"]), _age(state["newest_drill"])]
-    return [name, total, *ages, len(state["incidents"]), min(backups, default=None)]
+    until = min(map(datetime.fromisoformat, backups)) - datetime.now(UTC) if backups else None
+    return [name, total, *ages, len(state["incidents"]), f"in {spoken(until)}" if until else None]
 
 
 def _age(newest: dict[str, Any] | None) -> str | None:
-    return f"{newest['backup']}, {spoken(timedelta(seconds=newest['age_seconds']))} ago" if newest else None
+    return f"{spoken(timedelta(seconds=newest['age_seconds']))} ago" if newest else None
 
 
 if __name__ == "__main__":

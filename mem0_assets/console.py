@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -46,9 +47,9 @@ class Speaker:
             return
         values = [[_shown(value) for value in row] for row in rows]
         numbers = [bool(values) and all(_numeric(row[n]) for row in values) for n in range(len(columns))]
-        table = Table(title=Text(title, "bold"), title_justify="left")
+        table = Table(title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for number, (name, numeric) in enumerate(zip(columns, numbers, strict=True)):
-            fixed = numeric or number == 0  # an id or a number that is broken into two lines is not one any more
+            fixed = numeric or number < 2  # an id or a number that is broken into two lines is not one any more
             table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=fixed)
         for row in values:
             table.add_row(*(Text(value) for value in row))
