@@ -8,13 +8,14 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from mem0_assets.errors import BusyError, Mem0AssetsError, NoSpaceError
 
 CHUNK = 1 << 20
+STILL_WRITING_SECONDS = 10.0
 
 
 class BackupsFolderError(Mem0AssetsError):
@@ -89,10 +90,16 @@ def link_tree(source: Path, target: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder; what is already gone, or goes meanwhile (a server's files), is as good."""
+    """Remove a folder; what is already gone is as good. A server that is just ending may still take and add files."""
+    until = time.monotonic() + STILL_WRITING_SECONDS
     while folder.exists():
-        with suppress(FileNotFoundError):
+        try:
             shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or time.monotonic() > until:
+                raise
 
 
 def wait_for_lock(lock: IO[str], seconds: float, busy: str) -> None:

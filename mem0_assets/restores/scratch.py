@@ -29,9 +29,9 @@ BUSY_SECONDS = 300.0
 CONNECT_SECONDS = 10
 
 # $1 is the folder, $2 its socket's where that is elsewhere. Waits for the maker's word, or for its end of the pipe to
-# close without one, then ends what the maker could not. A number in a file is no proof: only a process that works in the data folder is its server.
-# The maker may have been killed while the server was starting, or being made: so it looks until it has found none four
-# times, and removes until nothing comes back.
+# close without one, then ends what the maker could not. A number in a file is no proof: only a process that works in the
+# data folder is its server. The maker may have been killed while the server was starting, or being made: so it looks
+# until it has found none four times, and removes until nothing comes back.
 _REAPER = """
 trap '' HUP INT TERM
 read -r word

@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,22 @@ def test_a_tree_whose_files_vanish_meanwhile_is_removed_whole(tmp_path: Path) ->
             file.unlink(missing_ok=True)
 
     rival = threading.Thread(target=unlink_all)
+    rival.start()
+    remove_tree(folder)
+    rival.join()
+    assert not folder.exists()
+
+
+def test_a_tree_into_which_somebody_still_writes_is_removed_when_he_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+
+    def write() -> None:
+        with suppress(FileNotFoundError):
+            for number in range(3000):
+                (folder / str(number)).touch()
+
+    rival = threading.Thread(target=write)
     rival.start()
     remove_tree(folder)
     rival.join()
