@@ -111,7 +111,9 @@ def test_a_refused_backup_exits_with_1_and_says_why_and_what_was_not_touched(she
     assert {reason["code"] for reason in refused["reasons"]} == {"empty", "shrunk", "namespace_vanished"}
     states = {one["backup"]: one["state"] for one in shell.json("backups", "prd")["backups"]}
     assert states[good] == "verified"
-    assert shell.json("prune", "prd")["held"]["held"] is True
+    pruned = shell.json("prune", "prd")
+    assert pruned["held"] is True
+    assert "was refused" in pruned["why"]
 
 
 def test_a_persons_word_is_kept_with_its_reason(shell: Shell) -> None:

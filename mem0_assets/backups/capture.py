@@ -16,14 +16,14 @@ from typing import LiteralString
 import mem0_assets
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors, sha256_of, sync_folder, write_file, write_json
-from mem0_assets.backups.formats.sql_writer import STALL_SECONDS, Progress, write_dump
+from mem0_assets.backups.formats.sql_writer import STALL_SECONDS, Progress, Written, write_dump
 from mem0_assets.backups.instructions import restore_instructions
 from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Index, Manifest, checksums
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError
 from mem0_assets.fleet import Deployment, Tier
 from mem0_assets.live.census import Census, read_census
 from mem0_assets.live.postgres import SCHEMA, Connection, answers_within, connect, connection_settings, snapshot
-from mem0_assets.live.programs import find_program
+from mem0_assets.live.programs import Program, find_program
 from mem0_assets.live.tables import count_tables, user_tables
 
 QUERY_SECONDS = 30.0
@@ -86,8 +86,32 @@ def _fill(
     stall_seconds: float,
 ) -> None:
     started = time.monotonic()
-    postgres, zone = deployment.postgres, deployment.schedule.zone
-    dump = candidate / "postgres" / f"mem0_{candidate.name}.sql.gz"
+    path = f"postgres/mem0_{candidate.name}.sql.gz"
+    seen, program, written = _cut(deployment, candidate / path, progress, stall_seconds)
+    manifest = Manifest(
+        backup=candidate.name,
+        deployment=deployment.name,
+        sequence=sequence,
+        tiers=tiers,
+        created_at=seen.census.taken_at.astimezone(deployment.schedule.zone),
+        census=seen.census,
+        tables=seen.tables,
+        indexes=seen.indexes,
+        format=deployment.dump.format,
+        program=str(program),
+        seconds=round(time.monotonic() - started, 3),
+        files=(BackupFile(path, written.bytes, written.sha256, written.plain_bytes),),
+        warnings=written.warnings,
+        made_by=f"mem0-assets {mem0_assets.__version__}",
+        owner=seen.owner,
+    )
+    _seal(candidate, manifest)
+
+
+def _cut(
+    deployment: Deployment, dump: Path, progress: Progress, stall_seconds: float
+) -> tuple[_Seen, Program, Written]:
+    postgres = deployment.postgres
     dump.parent.mkdir()
     with connect(postgres, seconds=None) as connection, ExitStack() as held:
         program = find_program("pg_dump", connection.info.server_version // 10000)
@@ -102,25 +126,7 @@ def _fill(
             seen = _look(connection, postgres.collection)
         settings = connection_settings(postgres)
         written = write_dump(program, settings, seen.snapshot, dump, progress=progress, stall_seconds=stall_seconds)
-    path = str(dump.relative_to(candidate))
-    manifest = Manifest(
-        backup=candidate.name,
-        deployment=deployment.name,
-        sequence=sequence,
-        tiers=tiers,
-        created_at=seen.census.taken_at.astimezone(zone),
-        census=seen.census,
-        tables=seen.tables,
-        indexes=seen.indexes,
-        format=deployment.dump.format,
-        program=str(program),
-        seconds=round(time.monotonic() - started, 3),
-        files=(BackupFile(path, written.bytes, written.sha256, written.plain_bytes),),
-        warnings=written.warnings,
-        made_by=f"mem0-assets {mem0_assets.__version__}",
-        owner=seen.owner,
-    )
-    _seal(candidate, manifest)
+    return seen, program, written
 
 
 def _look(connection: Connection, collection: str) -> _Seen:

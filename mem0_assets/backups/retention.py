@@ -41,7 +41,7 @@ class Plan:
         return [decision for decision in self.decisions if not decision.keep]
 
     def as_json(self) -> dict[str, Any]:
-        """`{kept, expired, held}`; a backup that stays in one of its tiers stands under `kept`."""
+        """`{kept, expired, held, why}`; a backup that stays in one of its tiers stands under `kept`."""
         kept: dict[str, list[str]] = {}
         gone: dict[str, list[str]] = {}
         for decision in self.decisions:
@@ -50,7 +50,8 @@ class Plan:
         return {
             "kept": [{"backup": backup, "why": "; ".join(why)} for backup, why in kept.items()],
             "expired": [{"backup": b, "why": "; ".join(why)} for b, why in gone.items() if b not in kept],
-            "held": {"held": True, "why": self.held} if self.held else False,
+            "held": self.held is not None,
+            "why": self.held,
         }
 
 
