@@ -93,7 +93,8 @@ def backup(
         outcome = make_backup(chosen, [_tier(tier)], progress=count, tell=tell)
     speaker.result(outcome.as_json())
     made = outcome.backup
-    speaker.verdict(outcome.verdict.ok, f"{made.backup} is {made.state}: {made.total:,} memories, {in_mib(made.bytes)}")
+    memories = "an unknown number of" if made.total is None else f"{made.total:,}"
+    speaker.verdict(outcome.verdict.ok, f"{made.backup} is {made.state}: {memories} memories, {in_mib(made.bytes)}")
     speaker.line(f"  {made.path}")
     _say_reasons(outcome.verdict.as_json()["reasons"])
     for caution in outcome.cautions:

@@ -42,16 +42,6 @@ class Census:
             "taken_at": self.taken_at.isoformat(),
         }
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Census":
-        return cls(
-            collection=content["collection"],
-            total=content["total"],
-            namespaces=content["namespaces"],
-            identity=Identity.from_json(content["identity"]),
-            taken_at=datetime.fromisoformat(content["taken_at"]),
-        )
-
 
 def take_census(postgres: Postgres, *, seconds: float = CENSUS_SECONDS) -> Census:
     """Count a live deployment, read only, within `seconds`.

