@@ -56,6 +56,12 @@ _DEPTH = {b"(": 1, b"[": 1, b")": -1, b"]": -1}
 # "vector" public . vector ( 1536 )
 _TOKENS_OF_ENTRY = 8
 _MOST_COLUMNS = 1600
+# What pg_dump and pg_dumpall write: a database by its name, or by that one keyword. Four words name a user and a host, too,
+# and a drill of such a dump would go on in another server.
+_STAYS_ON_SERVER = re.compile(
+    rb"""(?:-reuse-previous=on )?(?:"dbname='(?:[^'\\"]|\\.|"")*'"|dbname='(?:[^'\\]|\\.)*'|"(?:[^"=:]|"")*"|[^\s"'`=:]+)""",
+    re.DOTALL,
+)
 _HARMLESS_COMMANDS = frozenset([b"\\encoding", b"\\set", b"\\unset", b"\\pset", b"\\echo", b"\\timing"])
 
 
@@ -147,6 +153,8 @@ class SqlStatements:
                 self._restricted = None
             return
         self._refuse_after_end()
+        if b"`" in argument or (name == b"\\connect" and not _STAYS_ON_SERVER.fullmatch(argument)):
+            raise self._damage("corrupt", f"a command that would leave this server, before {self._lexer.place}")
         if name == b"\\restrict":
             self._restricted = argument
         elif name == b"\\connect":

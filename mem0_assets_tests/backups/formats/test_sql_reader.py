@@ -673,3 +673,22 @@ def test_a_dump_of_another_program_lacks_the_end_marker() -> None:
     assert not judge(mysql).verdict.ok
     by_hand = b"CREATE TABLE memories (id uuid, vector vector(2), payload jsonb);\nCOPY memories FROM stdin;\n\\.\n"
     assert judge(by_hand).verdict.codes == ["truncated"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        b"\\connect mem0 postgres otherhost 5432",
+        b"\\connect postgresql://otherhost/mem0",
+        b'\\connect "host=otherhost dbname=mem0"',
+        b"\\connect -reuse-previous=on \"dbname='mem0' host='otherhost'\"",
+        b"\\set id `id`",
+    ],
+)
+def test_a_dump_that_would_lead_psql_elsewhere_is_refused(command: bytes) -> None:
+    text = (
+        b"--\n-- PostgreSQL database dump\n--\n\n" + command + b"\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
+    )
+    verdict = read_sql([text], collection=None).verdict
+    assert "corrupt" in verdict.codes
+    assert "leave this server" in verdict.sentence()
