@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import psycopg
-
 from mem0_assets.demo.memories import INCIDENT, create_collection
 from mem0_assets.errors import ConfigurationError
-from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
-from mem0_assets.live.postgres import Connection
+from mem0_assets.live.embedded import EmbeddedServer
+from mem0_assets.live.postgres import Connection, connect_embedded
 
 NAME = "demo"
 DATABASE = "mem0"
@@ -124,13 +122,7 @@ _LOSSES: dict[How, Callable[[Connection], None]] = {
 
 
 def _run(server: EmbeddedServer, database: str, action: Callable[[Connection], object]) -> None:
-    with psycopg.connect(
-        host=str(server.socket_folder),
-        user=SUPERUSER,
-        dbname=database,
-        autocommit=True,
-        row_factory=psycopg.rows.dict_row,
-    ) as connection:
+    with connect_embedded(server, database) as connection:
         action(connection)
 
 

@@ -25,7 +25,7 @@ from mem0_assets.errors import (
     without_secrets,
 )
 from mem0_assets.fleet import Postgres
-from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
+from mem0_assets.live.embedded import PORT, SUPERUSER, EmbeddedServer
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -95,6 +95,24 @@ def connect(postgres: Postgres, *, seconds: float | None) -> Iterator[Connection
         if seconds is not None:
             stack.enter_context(answers_within(connection, seconds))
         yield connection
+
+
+def connect_embedded(server: EmbeddedServer, database: str) -> Connection:
+    """A connection to a running server of our own, as its superuser.
+
+    Everything that says where is said here: a person who exported PGPORT or PGHOSTADDR meant the live server, and the
+    demo's losses must never happen there.
+    """
+    return psycopg.connect(
+        host=str(server.socket_folder),
+        hostaddr="",
+        port=PORT,
+        user=SUPERUSER,
+        dbname=database,
+        connect_timeout=10,
+        autocommit=True,
+        row_factory=psycopg.rows.dict_row,
+    )
 
 
 @contextmanager

@@ -17,8 +17,8 @@ import psycopg
 
 from mem0_assets.backups.files import remove_tree, wait_for_lock
 from mem0_assets.errors import Mem0AssetsError, UnreachableError
-from mem0_assets.live.embedded import PORT, SUPERUSER, EmbeddedServer
-from mem0_assets.live.postgres import Connection
+from mem0_assets.live.embedded import EmbeddedServer
+from mem0_assets.live.postgres import Connection, connect_embedded
 from mem0_assets.live.programs import embedded
 
 PREFIX = "drill_"
@@ -26,7 +26,6 @@ DATABASE = "drill"
 OWNER = "owner"
 
 BUSY_SECONDS = 300.0
-CONNECT_SECONDS = 10
 
 # $1 is the folder, $2 its socket's where that is elsewhere. Waits for the maker's word, or for its end of the pipe to
 # close without one, then ends what the maker could not. A number in a file is no proof: only a process that works in the
@@ -100,20 +99,8 @@ def _create_database(server: EmbeddedServer) -> None:
 
 
 def connect_scratch(server: EmbeddedServer, database: str = DATABASE) -> Connection:
-    """A connection to the scratch server, as its superuser.
-
-    Everything that says where is said here: a person who exported PGPORT or PGHOSTADDR meant the live server.
-    """
-    return psycopg.connect(
-        host=str(server.socket_folder),
-        hostaddr="",
-        port=PORT,
-        user=SUPERUSER,
-        dbname=database,
-        connect_timeout=CONNECT_SECONDS,
-        autocommit=True,
-        row_factory=psycopg.rows.dict_row,
-    )
+    """A connection to the scratch server, as its superuser."""
+    return connect_embedded(server, database)
 
 
 def sweep(parent: Path) -> list[Path]:
