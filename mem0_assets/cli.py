@@ -85,7 +85,7 @@ def backup(
     """Make a backup, prove it, and publish it; or refuse it, and say why."""
     fleet, chosen = _fleet_and(deployment)
     newest = Catalog(chosen).newest_verified()
-    expected = newest.manifest.dump.plain_bytes if newest and newest.manifest else None
+    expected = newest.manifest.plain_bytes if newest and newest.manifest else None
     with (
         _alerting(fleet, chosen),
         speaker.working(f"backing up {chosen.name}", expected_bytes=expected) as (count, tell),

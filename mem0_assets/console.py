@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Te
 from rich.table import Table
 from rich.text import Text
 
-from mem0_assets.backups.formats.sql_writer import Progress as Count
+from mem0_assets.backups.formats.source import Progress as Count
 from mem0_assets.backups.legacy import Tell
 from mem0_assets.errors import Mem0AssetsError
 

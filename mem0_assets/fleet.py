@@ -32,6 +32,7 @@ from pydantic import (
 from mem0_assets.errors import ConfigurationError
 
 Tier = Literal["hourly", "daily", "weekly", "monthly"]
+Format = Literal["sql", "binary"]
 TIERS: tuple[Tier, ...] = ("hourly", "daily", "weekly", "monthly")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -111,9 +112,13 @@ class Postgres(_Strict):
 
 
 class Dump(_Strict):
-    """How the dump is written. `sql`: one plain .sql.gz, as stock tools expect."""
+    """How the dump is written. `sql`: one plain .sql.gz, as stock tools expect; `binary`: rows as the server keeps them.
 
-    format: Literal["sql"] = "sql"
+    `jobs` is how many connections a binary dump is read over, and loaded over in a drill.
+    """
+
+    format: Format = "sql"
+    jobs: int = Field(default=2, ge=1, le=16)
 
 
 class Schedule(_Strict):

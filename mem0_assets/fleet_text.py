@@ -59,7 +59,10 @@ SECTIONS: dict[str, tuple[type[BaseModel], str, dict[str, str]]] = {
     "dump": (
         Dump,
         "How backups are written.",
-        {"format": "sql: one plain .sql.gz, which stock PostgreSQL programs restore."},
+        {
+            "format": "sql: one .sql.gz for any tool; binary: faster, for psql and zstd.",
+            "jobs": "Connections that a binary dump reads and loads over at once.",
+        },
     ),
     "schedule": (
         Schedule,

@@ -35,12 +35,19 @@ def manifest_metadata(manifest: Manifest) -> Metadata:
         "backup": dg.MetadataValue.text(manifest.backup),
         "namespaces": _namespaces(manifest.census.namespaces),
         "bytes": dg.MetadataValue.int(manifest.bytes),
-        "plain_bytes": dg.MetadataValue.int(manifest.dump.plain_bytes),
+        "format": dg.MetadataValue.text(manifest.format),
+        "plain_bytes": dg.MetadataValue.int(manifest.plain_bytes),
         "seconds": dg.MetadataValue.float(manifest.seconds),
-        "sha256": dg.MetadataValue.text(manifest.dump.sha256),
+        "files": _files(manifest),
         "program": dg.MetadataValue.text(manifest.program),
         "tiers": dg.MetadataValue.text(", ".join(manifest.tiers)),
     }
+
+
+def _files(manifest: Manifest) -> dg.TableMetadataValue:
+    records = [dg.TableRecord({"path": f.path, "bytes": f.bytes, "sha256": f.sha256}) for f in manifest.files]
+    columns = [dg.TableColumn("path", "string"), dg.TableColumn("bytes", "int"), dg.TableColumn("sha256", "string")]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns=columns))
 
 
 def backup_metadata(backup: Backup) -> Metadata:

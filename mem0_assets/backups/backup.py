@@ -15,7 +15,7 @@ from mem0_assets.backups.capture import capture
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.claims import Standard, cautions, judge_claims
 from mem0_assets.backups.files import plain_disk_errors
-from mem0_assets.backups.formats.sql_writer import Progress
+from mem0_assets.backups.formats.source import Progress
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.legacy import Tell, examine_legacy
 from mem0_assets.backups.manifest import Manifest, ManifestError, read_manifest

@@ -16,9 +16,11 @@ from typing import LiteralString
 import mem0_assets
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors, sha256_of, sync_folder, write_file, write_json
-from mem0_assets.backups.formats.sql_writer import STALL_SECONDS, Progress, Written, write_dump
+from mem0_assets.backups.formats.dump_format import FORMATS
+from mem0_assets.backups.formats.pg_dump import STALL_SECONDS
+from mem0_assets.backups.formats.source import Progress, Source, Written
 from mem0_assets.backups.instructions import restore_instructions
-from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Index, Manifest, checksums
+from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, Index, Manifest, checksums
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError
 from mem0_assets.fleet import Deployment, Tier
 from mem0_assets.live.census import Census, read_census
@@ -86,8 +88,7 @@ def _fill(
     stall_seconds: float,
 ) -> None:
     started = time.monotonic()
-    path = f"postgres/mem0_{candidate.name}.sql.gz"
-    seen, program, written = _cut(deployment, candidate / path, progress, stall_seconds)
+    seen, program, written = _cut(deployment, candidate, progress, stall_seconds)
     manifest = Manifest(
         backup=candidate.name,
         deployment=deployment.name,
@@ -100,7 +101,7 @@ def _fill(
         format=deployment.dump.format,
         program=str(program),
         seconds=round(time.monotonic() - started, 3),
-        files=(BackupFile(path, written.bytes, written.sha256, written.plain_bytes),),
+        files=written.files,
         warnings=written.warnings,
         made_by=f"mem0-assets {mem0_assets.__version__}",
         owner=seen.owner,
@@ -109,10 +110,11 @@ def _fill(
 
 
 def _cut(
-    deployment: Deployment, dump: Path, progress: Progress, stall_seconds: float
+    deployment: Deployment, candidate: Path, progress: Progress, stall_seconds: float
 ) -> tuple[_Seen, Program, Written]:
-    postgres = deployment.postgres
-    dump.parent.mkdir()
+    postgres, dump = deployment.postgres, deployment.dump
+    folder = candidate / "postgres"
+    folder.mkdir()
     with connect(postgres, seconds=None) as connection, ExitStack() as held:
         program = find_program("pg_dump", connection.info.server_version // 10000)
         with answers_within(connection, QUERY_SECONDS):
@@ -125,7 +127,8 @@ def _cut(
         with answers_within(connection, QUERY_SECONDS):
             seen = _look(connection, postgres.collection)
         settings = connection_settings(postgres)
-        written = write_dump(program, settings, seen.snapshot, dump, progress=progress, stall_seconds=stall_seconds)
+        source = Source(postgres, connection, settings, seen.snapshot, program, dump.jobs, progress, stall_seconds)
+        written = FORMATS[dump.format].write(source, folder, f"mem0_{candidate.name}")
     return seen, program, written
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from mem0_assets.errors import BusyError, Mem0AssetsError, NoSpaceError
 
@@ -38,6 +38,40 @@ def plain_disk_errors(folder: Path) -> Iterator[None]:
             ) from None
         step = "Is the disk mounted, and may this user write there?"
         raise BackupsFolderError(f"cannot use {place}: {error.strerror or error}", next_step=step) from None
+
+
+class HashedFile:
+    """A file being written: what went into it is counted and hashed, and at the end it is on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "wb")  # noqa: SIM115 - closed in __exit__
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def put(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+        self.bytes += len(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        with self._file:
+            if error is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                _forget(self._file)
+
+
+def _forget(file: IO[bytes]) -> None:
+    """Drop the written bytes from the page cache: reading them back must ask the disk, not the memory."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def write_file(path: Path, content: str) -> None:

@@ -5,10 +5,11 @@ Its commands are tested by running them as they stand. They restore beside the l
 
 import re
 import shlex
+from collections.abc import Sequence
 
 from psycopg import sql
 
-from mem0_assets.backups.manifest import CHECKSUMS, Manifest
+from mem0_assets.backups.manifest import CHECKSUMS, BackupFile, Manifest
 from mem0_assets.live.namespaces import NAMESPACE_SQL
 from mem0_assets.live.postgres import SCHEMA
 
@@ -30,7 +31,7 @@ It holds **{census.total} memories** of {identity.dimensions or "unknown"} dimen
 taken at {census.taken_at.isoformat()} from the database `{database}` (PostgreSQL {identity.server_version},
 pgvector {identity.pgvector_version}), by {manifest.program}.
 
-You need `psql` and `createdb` of PostgreSQL {_major(identity.server_version)} or newer, and a server of at least that
+You need {_needs(manifest)} of PostgreSQL {_major(identity.server_version)} or newer, and a server of at least that
 version with pgvector. Run the commands in this folder, in bash. **Stop what writes to mem0 first** (its server and bots):
 a mem0 that starts before the data are back creates empty tables in their place.
 
@@ -51,12 +52,13 @@ sha256sum -c {CHECKSUMS}
 
 ## 3. Load into a new database, beside the one there is
 
-Nothing that exists is touched. An error stops it and leaves an empty database behind: read it, `dropdb {restored}`, again.
+Nothing that exists is touched. An error stops it and leaves an unfinished database behind: read it, `dropdb {restored}`,
+again.
 
 ```bash
 set -euo pipefail
 createdb --template=template0 --encoding=UTF8 {restored}
-gunzip -c {shlex.quote(manifest.dump.path)} | psql -X -q -v ON_ERROR_STOP=1 --single-transaction -d {restored}
+{_load(manifest.files, restored)}
 ```
 
 ## 4. Compare with what it must hold
@@ -90,6 +92,25 @@ SQL
 Then start mem0, and ask it for a memory of each namespace. Its embedder must give {identity.dimensions or "the same"}
 dimensions, or it cannot search what came back.
 """
+
+
+def _load(files: Sequence[BackupFile], database: str) -> str:
+    """The commands that load these files, in their order: SQL as it is, rows by their statement."""
+    psql = f"psql -X -q -v ON_ERROR_STOP=1 -d {database}"
+    loads = [f"--command={shlex.quote(file.statement)}" if file.statement else "--single-transaction" for file in files]
+    lines = ["export PGCLIENTENCODING=UTF8"] if any(file.statement for file in files) else []
+    for file, load in zip(files, loads, strict=True):
+        lines.append(f"{_unpack(file.path)} {shlex.quote(file.path)} | {psql} {load}")
+    return "\n".join(lines)
+
+
+def _unpack(path: str) -> str:
+    return "zstd -dcq" if path.endswith(".zst") else "gunzip -c"
+
+
+def _needs(manifest: Manifest) -> str:
+    zstd = any(file.path.endswith(".zst") for file in manifest.files)
+    return "`zstd`, and `psql` and `createdb`" if zstd else "`psql` and `createdb`"
 
 
 def _count(collection: str) -> str:

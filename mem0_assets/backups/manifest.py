@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mem0_assets.errors import Mem0AssetsError
-from mem0_assets.fleet import Tier
+from mem0_assets.fleet import Format, Tier
 from mem0_assets.live.census import Census
 
 MANIFEST = "manifest.json"
@@ -30,12 +30,16 @@ class ManifestError(Mem0AssetsError):
 
 @dataclass(frozen=True)
 class BackupFile:
-    """One file of a backup: its path inside the folder, its bytes on disk, their sha256, and the bytes inside it."""
+    """One file of a backup: its path inside the folder, its bytes on disk, their sha256, and the bytes inside it.
+
+    `statement` is the SQL that loads a file of rows (`COPY ... FROM STDIN`); None where the file is SQL itself.
+    """
 
     path: str
     bytes: int
     sha256: str
     plain_bytes: int
+    statement: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -55,6 +59,7 @@ class Manifest:
 
     `sequence` grows with every attempt: a clock that was set back cannot make an old backup the newest. `owner` is the
     role that the collection belongs to: a dump names no owners, and mem0 cannot read what belongs to somebody else.
+    `files` stand in the order in which they are loaded.
     """
 
     backup: str
@@ -65,7 +70,7 @@ class Manifest:
     census: Census
     tables: Mapping[str, int]
     indexes: tuple[Index, ...]
-    format: str
+    format: Format
     program: str
     seconds: float
     files: tuple[BackupFile, ...]
@@ -78,9 +83,8 @@ class Manifest:
         return sum(file.bytes for file in self.files)
 
     @property
-    def dump(self) -> BackupFile:
-        """The dump of the memories' database."""
-        return self.files[0]
+    def plain_bytes(self) -> int:
+        return sum(file.plain_bytes for file in self.files)
 
     def as_json(self) -> dict[str, Any]:
         return {

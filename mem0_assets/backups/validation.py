@@ -4,36 +4,26 @@ An exit code is taken for proof by every peer but one. Here nothing counts that 
 compressed stream to its trailer, every COPY block to its end mark, every table and namespace against the manifest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mem0_assets.backups.files import plain_disk_errors, sha256_of
-from mem0_assets.backups.formats.container import DumpDamage, open_dump
-from mem0_assets.backups.formats.sql_reader import DumpContents, read_sql
+from mem0_assets.backups.formats.binary_reader import (
+    files_of,
+    is_binary_dump,
+    is_part,
+    read_binary,
+    read_part,
+    statement_of,
+)
+from mem0_assets.backups.formats.dump_format import FORMATS
+from mem0_assets.backups.formats.sql_reader import NOTHING, DumpContents, read_sql_file
 from mem0_assets.backups.inventory import legacy_dump
 from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, BackupFile, Manifest, ManifestError, read_manifest
 from mem0_assets.errors import NotFoundError
-from mem0_assets.live.programs import ClientMissingError, newest_program
 from mem0_assets.verdicts import OK, Reason, Verdict, refused
-
-# What is known of a file that could not even be opened as a dump.
-NOTHING = DumpContents(
-    format="sql",
-    tables={},
-    collection=None,
-    total=0,
-    namespaces={},
-    dimensions=None,
-    row_dimensions=(),
-    complete=False,
-    server_version=None,
-    pg_dump_version=None,
-    database=None,
-    uncompressed_bytes=0,
-    verdict=OK,
-)
 
 
 @dataclass(frozen=True)
@@ -61,8 +51,8 @@ class Examination:
 
 
 def verify(path: Path) -> Examination:
-    """Judge a backup's folder, or any dump file, ours or not, without a server. Raises NotFoundError."""
-    if path.is_dir():
+    """Judge a backup's folder, or any dump, ours or not, without a server. Raises NotFoundError, UnreachableError."""
+    if path.is_dir() and not is_binary_dump(path):
         return verify_files(path)
     if not path.exists():
         raise NotFoundError(f"{path}: there is no such file or folder")
@@ -92,24 +82,28 @@ def _read_back(folder: Path) -> Examination:
     lost = missing_bytes(folder, manifest)
     if not lost.ok:
         return Examination(folder, lost, NOTHING, manifest.bytes)
-    damage = _check_checksums(folder, manifest)
-    examined = examine_dump(folder / manifest.dump.path, collection=manifest.census.collection)
-    verdict = damage + _as_claimed(examined.verdict, manifest) + compare(examined.contents, manifest)
-    return Examination(folder, verdict, examined.contents, manifest.bytes)
+    paths = [folder / file.path for file in manifest.files]
+    reading = FORMATS[manifest.format].read(paths, collection=manifest.census.collection)
+    damage = _check_checksums(folder, manifest, reading.sha256) + _check_statements(folder, manifest)
+    contents = reading.contents
+    verdict = damage + _as_claimed(contents.verdict, manifest) + compare(contents, manifest)
+    return Examination(folder, verdict, contents, manifest.bytes)
 
 
 def examine_dump(path: Path, *, collection: str | None = None) -> Examination:
-    """Read one dump file whole. Without a `collection` it is recognised by its columns id, vector and payload.
+    """Read one dump whole: a file, or the folder of a binary one. Without a `collection` it is recognised by its columns
+    id, vector and payload.
 
     Raises NotFoundError, and UnreachableError where the disk does not give it.
     """
-    try:
-        with open_dump(path, pg_restore=_pg_restore()) as dump:
-            contents = read_sql(dump.blocks, collection=collection)
-        if "archive" in dump.wrapping:
-            contents = replace(contents, format="custom")
-    except DumpDamage as damage:
-        return Examination(path, Verdict((damage.reason,)), NOTHING, _size(path))
+    if path.is_dir():
+        files = files_of(path)
+        contents = read_binary(files, collection=collection).contents
+        return Examination(path, contents.verdict, contents, sum(map(_size, files)))
+    if is_part(path):
+        contents = read_part(path, collection=collection)
+    else:
+        contents = read_sql_file(path, collection=collection).contents
     return Examination(path, contents.verdict, contents, _size(path))
 
 
@@ -125,26 +119,10 @@ def compare(contents: DumpContents, manifest: Manifest) -> Verdict:
     if contents.dimensions != census.identity.dimensions:
         text = f"the dump's vectors have {contents.dimensions} dimensions, not {census.identity.dimensions}"
         verdict += refused("wrong_content", text)
-    if contents.uncompressed_bytes != manifest.dump.plain_bytes:
-        text = f"the dump holds {contents.uncompressed_bytes} bytes of SQL, not {manifest.dump.plain_bytes}"
+    if contents.uncompressed_bytes != manifest.plain_bytes:
+        text = f"the dump unpacks to {contents.uncompressed_bytes} bytes, not {manifest.plain_bytes}"
         verdict += refused("corrupt", text)
     return verdict
-
-
-def dump_of(folder: Path) -> Path:
-    """The dump of the memories' database in a backup's folder. Raises NotFoundError."""
-    if (folder / MANIFEST).exists():
-        return folder / read_manifest(folder).dump.path
-    dump = legacy_dump(folder)
-    if dump is None:
-        raise NotFoundError(f"{folder} holds no dump")
-    return dump
-
-
-def plain_blocks(dump: Path) -> Iterator[bytes]:
-    """The SQL text of a dump, whatever it is wrapped in. Raises DumpDamage."""
-    with open_dump(dump, pg_restore=_pg_restore()) as opened:
-        yield from opened.blocks
 
 
 def missing_bytes(folder: Path, manifest: Manifest) -> Verdict:
@@ -155,23 +133,37 @@ def missing_bytes(folder: Path, manifest: Manifest) -> Verdict:
     return verdict
 
 
-def _check_checksums(folder: Path, manifest: Manifest) -> Verdict:
-    """`checksum_mismatch` for every file that is not the one that was written, as `sha256sum -c` would say it."""
+def _check_checksums(folder: Path, manifest: Manifest, seen: Mapping[Path, str]) -> Verdict:
+    """`checksum_mismatch` for every file that is not the one that was written, as `sha256sum -c` would say it.
+
+    `seen` are the checksums of files that were just read; the others are read now.
+    """
     verdict = OK
     listed = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in _lines(folder / CHECKSUMS) if "  " in line}
     for file in manifest.files:
         if listed.pop(file.path, None) != file.sha256:
             verdict += refused("checksum_mismatch", f"{CHECKSUMS} and the manifest disagree on {file.path}")
-        verdict += _check_sha256(folder, file.path, file.sha256)
+        verdict += _check_sha256(folder, file.path, file.sha256, seen)
     for path, sha256 in listed.items():
-        verdict += _check_sha256(folder, path, sha256)
+        verdict += _check_sha256(folder, path, sha256, seen)
     return verdict
 
 
-def _check_sha256(folder: Path, path: str, sha256: str) -> Verdict:
-    if (folder / path).is_file() and sha256_of(folder / path) == sha256:
+def _check_sha256(folder: Path, path: str, sha256: str, seen: Mapping[Path, str]) -> Verdict:
+    file = folder / path
+    if file.is_file() and (seen.get(file) or sha256_of(file)) == sha256:
         return OK
     return refused("checksum_mismatch", f"{path} is not the file that was written: its sha256 differs")
+
+
+def _check_statements(folder: Path, manifest: Manifest) -> Verdict:
+    """`corrupt` where the manifest would load a file into another table than the one that its own label names."""
+    verdict = OK
+    for file in manifest.files:
+        own = statement_of(folder / file.path) if file.statement else None
+        if own != file.statement:
+            verdict += refused("corrupt", f"the manifest would load {file.path} by a statement that is not its own")
+    return verdict
 
 
 def _check_size(path: Path, file: BackupFile) -> Verdict:
@@ -212,10 +204,3 @@ def _differences(what: str, claimed: Mapping[str, int], found: Mapping[str, int]
         )
         for name in names
     ]
-
-
-def _pg_restore() -> Path | None:
-    try:
-        return newest_program("pg_restore").path
-    except ClientMissingError:
-        return None

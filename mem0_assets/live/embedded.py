@@ -40,6 +40,8 @@ STOP_SIGNALS: dict[StopMode, signal.Signals] = {
     "fast": signal.SIGINT,
     "immediate": signal.SIGQUIT,
 }
+# A server that is thrown away after its use need not survive a power cut.
+NOTHING_TO_LOSE = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
 # pg_ctl hands these paths to a shell inside double quotes.
 UNUSABLE = frozenset('"$`\\\n')
 
@@ -180,7 +182,7 @@ class EmbeddedServer:
             left.unlink(missing_ok=True)
         options = {"unix_socket_directories": str(sockets)}
         options |= {"listen_addresses": "127.0.0.1" if self.port else ""}
-        options |= {"port": str(self.port or PORT), "fsync": "on" if self.fsync else "off"}
+        options |= {"port": str(self.port or PORT), **({} if self.fsync else NOTHING_TO_LOSE)}
         words = " ".join(shlex.join(["-c", f"{name}={value}"]) for name, value in options.items())
         log = str(self.folder / "server.log")
         waiting = ["-w", "-t", str(START_SECONDS)]

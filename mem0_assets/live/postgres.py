@@ -9,8 +9,9 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,20 +119,27 @@ def connect_embedded(server: EmbeddedServer, database: str) -> Connection:
 @contextmanager
 def answers_within(connection: Connection, seconds: float) -> Iterator[None]:
     """Shut the connection's socket down after `seconds` (and one of grace), so that a blocked call returns at once."""
-    try:
-        duplicate = socket.socket(fileno=os.dup(connection.fileno()))
-    except psycopg.OperationalError:  # the connection is lost: nothing can block on it
-        yield
-        return
-    watchdog = threading.Timer(seconds + 1, _shut_down, [duplicate])
-    watchdog.daemon = True
-    watchdog.start()
-    with duplicate:
+    with breaker(connection) as break_wait:
+        watchdog = threading.Timer(seconds + 1, break_wait)
+        watchdog.daemon = True
+        watchdog.start()
         try:
             yield
         finally:
             watchdog.cancel()
             watchdog.join()
+
+
+@contextmanager
+def breaker(connection: Connection) -> Iterator[Callable[[], None]]:
+    """A function that shuts the connection's socket down, from any thread, so that a blocked call returns at once."""
+    try:
+        duplicate = socket.socket(fileno=os.dup(connection.fileno()))
+    except psycopg.OperationalError:  # the connection is lost: nothing can block on it
+        yield lambda: None
+        return
+    with duplicate:
+        yield partial(_shut_down, duplicate)
 
 
 def _shut_down(duplicate: socket.socket) -> None:

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,10 +16,11 @@ from psycopg import sql
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import make_folder, plain_disk_errors
 from mem0_assets.backups.formats.container import DumpDamage
-from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes, load_dump
-from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.formats.dump_format import FORMATS
+from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes
+from mem0_assets.backups.inventory import Backup, legacy_dump
 from mem0_assets.backups.legacy import examine_legacy
-from mem0_assets.backups.validation import dump_of, plain_blocks, verify_files
+from mem0_assets.backups.validation import verify_files
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, NotFoundError, TableMissingError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import Census, read_census
@@ -35,6 +35,7 @@ from mem0_assets.restores.checks import (
     check_tables,
     compare_counts,
 )
+from mem0_assets.restores.machine import index_build_parameters
 from mem0_assets.restores.scratch import DATABASE, connect_scratch, scratch_major, scratch_server
 from mem0_assets.verdicts import Verdict, refused
 
@@ -100,7 +101,7 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
     with scratch_server(catalog.candidates_folder, scratch_major(version)) as server:
         tell(f"restoring into a scratch server (PostgreSQL {server.made_by})")
         try:
-            times = _load(server, backup.path)
+            times = _load(server, backup, deployment.dump.jobs)
             tell("comparing with the manifest")
             loaded = time.monotonic()
             census, verdict = _compare(server, expected)
@@ -143,14 +144,21 @@ def _compare(server: EmbeddedServer, expected: Expected) -> tuple[Census, Verdic
     return census, verdict
 
 
-def _load(server: EmbeddedServer, folder: Path) -> LoadTimes:
+def _load(server: EmbeddedServer, backup: Backup, jobs: int) -> LoadTimes:
     """Load the dump; a role that it names and that is missing is made, and the load begun again in a new database."""
     program = find_program("psql", server.made_by or 0)
     settings = {"host": str(server.socket_folder), "port": PORT, "user": SUPERUSER, "dbname": DATABASE}
+    manifest = backup.manifest
+    if manifest:
+        files = [(backup.path / file.path, file.statement) for file in manifest.files]
+    else:
+        files = [(dump, None) for dump in [legacy_dump(backup.path)] if dump]
     made: set[str] = set()
     while True:
         try:
-            return load_dump(program, settings, plain_blocks(dump_of(folder)))
+            return FORMATS[manifest.format if manifest else "sql"].load(
+                program, settings, files, parameters=index_build_parameters(), jobs=jobs
+            )
         except LoadFailedError as error:
             role = error.missing_role
             if role is None or role in made or len(made) >= MOST_ROLES:
@@ -180,7 +188,7 @@ def _expected(deployment: Deployment, backup: Backup, collection: str | None) ->
 
 def _require_space(catalog: Catalog, backup: Backup) -> None:
     """A restored table and its indexes take about as much as the SQL text that they come from."""
-    plain = backup.manifest.dump.plain_bytes if backup.manifest else 3 * backup.bytes
+    plain = backup.manifest.plain_bytes if backup.manifest else 3 * backup.bytes
     free = shutil.disk_usage(catalog.root).free
     if free < plain + (256 << 20):
         needs = f"a drill of {backup.backup} needs about {plain:,} bytes in {catalog.root}, and {free:,} are free"

@@ -33,7 +33,7 @@ def project(make_deployment: MakeDeployment, open_project: OpenProject) -> Proje
 
 
 def dump_of(folder: Path) -> Path:
-    return folder / read_manifest(folder).dump.path
+    return folder / read_manifest(folder).files[0].path
 
 
 def damage(path: Path) -> None:
@@ -78,7 +78,8 @@ def test_a_good_backup_shows_what_a_person_looks_for(project: Project) -> None:
         assert shown["dagster/row_count"] == TOTAL
         assert shown["backup"] == backup.backup
         assert shown["bytes"] == backup.bytes
-        assert shown["sha256"] == backup.manifest.dump.sha256
+        assert [row.data["sha256"] for row in shown["files"].records] == [backup.manifest.files[0].sha256]
+        assert shown["format"] == "sql"
         assert shown["seconds"] > 0
         assert shown["program"].startswith("pg_dump ")
         assert {row.data["namespace"]: row.data["memories"] for row in shown["namespaces"].records} == SMALL

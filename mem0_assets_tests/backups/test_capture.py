@@ -18,7 +18,7 @@ from mem0_assets.backups.backup import make_backup, prove
 from mem0_assets.backups.capture import capture
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import BackupsFolderError
-from mem0_assets.backups.formats.sql_writer import DumpFailedError
+from mem0_assets.backups.formats.pg_dump import DumpFailedError
 from mem0_assets.backups.manifest import read_manifest
 from mem0_assets.backups.retention import why_held
 from mem0_assets.backups.validation import verify_files

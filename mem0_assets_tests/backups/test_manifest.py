@@ -41,7 +41,7 @@ def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest.sequence == 7
     assert manifest.tiers == ("daily", "weekly")
-    assert manifest.dump.bytes == manifest.bytes
+    assert manifest.files[0].bytes == manifest.bytes
     (folder / MANIFEST).write_text(json.dumps(manifest.as_json()))
     assert read_manifest(folder) == manifest
 

@@ -12,7 +12,7 @@ import pytest
 
 from mem0_assets.backups.files import sha256_of
 from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Manifest, read_manifest
-from mem0_assets.backups.validation import dump_of, examine_dump, plain_blocks, verify, verify_files
+from mem0_assets.backups.validation import examine_dump, verify, verify_files
 from mem0_assets.errors import NotFoundError
 from mem0_assets_tests.forged import IDENTITY, claim, dump_text, forge, forge_legacy, forged_deployment, seal
 
@@ -27,9 +27,9 @@ Damage = Callable[[Path, Path, Manifest], object]
 
 def _redump(folder: Path, manifest: Manifest, text: bytes) -> None:
     """Replace the dump by another, and vouch for it in all ways but the counts."""
-    path = folder / manifest.dump.path
+    path = folder / manifest.files[0].path
     path.write_bytes(gzip.compress(text, 1, mtime=0))
-    file = BackupFile(manifest.dump.path, path.stat().st_size, sha256_of(path), len(text))
+    file = BackupFile(manifest.files[0].path, path.stat().st_size, sha256_of(path), len(text))
     seal(folder, replace(manifest, files=(file,)))
 
 
@@ -54,18 +54,18 @@ def _flip(path: Path, at: int) -> None:
 DAMAGES: dict[str, tuple[str, Damage]] = {
     "the dump is gone": ("truncated", lambda folder, dump, manifest: dump.unlink()),
     "the dump is empty": ("truncated", lambda folder, dump, manifest: os.truncate(dump, 0)),
-    "the dump was cut": ("truncated", lambda folder, dump, manifest: os.truncate(dump, manifest.dump.bytes - 1)),
+    "the dump was cut": ("truncated", lambda folder, dump, manifest: os.truncate(dump, manifest.files[0].bytes - 1)),
     "the dump is a folder": ("truncated", lambda folder, dump, manifest: _replace_by_folder(dump)),
     "the dump is a link": (
         "truncated",
         lambda folder, dump, manifest: _replace_by_link(dump, folder / "elsewhere"),
     ),
     "something was appended": ("corrupt", lambda folder, dump, manifest: dump.open("ab").write(b"\0")),
-    "one bit flipped": ("checksum_mismatch", lambda folder, dump, manifest: _flip(dump, manifest.dump.bytes // 2)),
+    "one bit flipped": ("checksum_mismatch", lambda folder, dump, manifest: _flip(dump, manifest.files[0].bytes // 2)),
     "the checksums are gone": ("checksum_mismatch", lambda folder, dump, manifest: (folder / CHECKSUMS).unlink()),
     "the checksums are others": (
         "checksum_mismatch",
-        lambda folder, dump, manifest: (folder / CHECKSUMS).write_text(f"{'0' * 64}  {manifest.dump.path}\n"),
+        lambda folder, dump, manifest: (folder / CHECKSUMS).write_text(f"{'0' * 64}  {manifest.files[0].path}\n"),
     ),
     "the instructions were edited": (
         "checksum_mismatch",
@@ -89,7 +89,7 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
     ),
     "other bytes of SQL are claimed": (
         "corrupt",
-        lambda folder, dump, manifest: claim(folder, manifest, files=(replace(manifest.dump, plain_bytes=7),)),
+        lambda folder, dump, manifest: claim(folder, manifest, files=(replace(manifest.files[0], plain_bytes=7),)),
     ),
     "the dump is another one, one memory short": (
         "count_mismatch",
@@ -131,7 +131,7 @@ def test_a_whole_backup_is_verified_and_says_what_it_holds(backup: Path) -> None
 def test_every_damage_is_refused_with_its_code(backup: Path, what: str) -> None:
     code, damage = DAMAGES[what]
     manifest = read_manifest(backup)
-    damage(backup, backup / manifest.dump.path, manifest)
+    damage(backup, backup / manifest.files[0].path, manifest)
     examined = verify_files(backup)
     assert code in examined.verdict.codes
     assert examined.as_json()["verdict"] == "refused"
@@ -139,8 +139,8 @@ def test_every_damage_is_refused_with_its_code(backup: Path, what: str) -> None:
 
 def test_every_flipped_bit_of_the_dump_is_seen(backup: Path) -> None:
     manifest = read_manifest(backup)
-    dump = backup / manifest.dump.path
-    for at in range(0, manifest.dump.bytes, 97):
+    dump = backup / manifest.files[0].path
+    for at in range(0, manifest.files[0].bytes, 97):
         _flip(dump, at)
         assert not verify_files(backup).verdict.ok, f"byte {at}"
         _flip(dump, at)
@@ -171,12 +171,8 @@ def test_a_folder_of_before_this_project_is_read_like_its_dump(tmp_path: Path) -
     folder = forge_legacy(deployment, "20260103_023000", gzip.compress(dump_text()))
     assert verify(folder).contents.namespaces == {"alice": 40, "bob/work": 25, "carol": 12}
     assert verify(folder).path == folder
-    assert dump_of(folder).name == "mem0_20260103_023000.sql.gz"
-    assert b"".join(plain_blocks(dump_of(folder))) == dump_text()
     shutil.rmtree(folder / "postgres")
     assert verify(folder).verdict.codes == ["not_a_dump"]
-    with pytest.raises(NotFoundError, match="holds no dump"):
-        dump_of(folder)
 
 
 def test_any_dump_file_can_be_verified_and_a_missing_one_is_not_found(tmp_path: Path) -> None:

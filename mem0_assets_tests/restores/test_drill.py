@@ -75,9 +75,9 @@ def _forged(tmp_path: Path) -> tuple[Deployment, Path]:
 def _redump(folder: Path, text: bytes) -> None:
     """Replace the dump by another, and vouch for it."""
     manifest = read_manifest(folder)
-    dump = folder / manifest.dump.path
+    dump = folder / manifest.files[0].path
     dump.write_bytes(gzip.compress(text, 1, mtime=0))
-    file = replace(manifest.dump, bytes=dump.stat().st_size, sha256=sha256_of(dump), plain_bytes=len(text))
+    file = replace(manifest.files[0], bytes=dump.stat().st_size, sha256=sha256_of(dump), plain_bytes=len(text))
     seal(folder, replace(manifest, files=(file,)))
 
 
@@ -91,7 +91,7 @@ def test_a_manifest_that_claims_one_memory_more_is_refused(tmp_path: Path) -> No
 
 def test_files_that_are_damaged_are_refused_without_a_server(tmp_path: Path) -> None:
     deployment, folder = _forged(tmp_path)
-    dump = folder / read_manifest(folder).dump.path
+    dump = folder / read_manifest(folder).files[0].path
     os.truncate(dump, 100)
     result = drill(deployment)
     assert result.verdict.codes == ["truncated"]

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Literal, Protocol, cast
 
 import zstandard
 from isal import igzip_lib, isal_zlib
@@ -30,7 +30,7 @@ MAX_LINE_BYTES = 1 << 30
 # A healthy pg_restore writes as fast as it is fed.
 PG_RESTORE_PATIENCE_SECONDS = 60.0
 
-Wrapping = Literal["plain", "gzip", "zstd", "archive"]
+Wrapping = Literal["plain", "gzip", "zstd", "archive", "copy"]
 
 # isal's type hints call its exception class an exception.
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)
@@ -42,6 +42,7 @@ _GZIP_HEADER_CHECK, _GZIP_EXTRA, _GZIP_NAME, _GZIP_COMMENT, _GZIP_RESERVED = 0x0
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = frozenset(bytes([first, 0x2A, 0x4D, 0x18]) for first in range(0x50, 0x60))
 _ARCHIVE_MAGIC = b"PGDMP"
+COPY_MAGIC = b"PGCOPY\n\xff\r\n\0"
 # What else people keep dumps in, by where its mark stands: named, so that they know what to do.
 _NOT_OURS = {
     (0, b"\xff\xfe"): "UTF-16 text, as PowerShell's `>` writes it",
@@ -74,6 +75,12 @@ def damage(code: ReasonCode, message: str) -> DumpDamage:
     return DumpDamage(Reason(code, message))
 
 
+class Digest(Protocol):
+    """Takes bytes, as the digests of hashlib do."""
+
+    def update(self, data: bytes, /) -> object: ...
+
+
 @dataclass(frozen=True)
 class OpenDump:
     """A dump file being read: what it is wrapped in, from the outside in, and its plain bytes in blocks.
@@ -88,16 +95,20 @@ class OpenDump:
 
 @contextmanager
 def open_dump(
-    path: Path, *, pg_restore: Path | None = None, patience: float = PG_RESTORE_PATIENCE_SECONDS
+    path: Path,
+    *,
+    pg_restore: Path | None = None,
+    patience: float = PG_RESTORE_PATIENCE_SECONDS,
+    digest: Digest | None = None,
 ) -> Iterator[OpenDump]:
     """Open the dump file `path` by what is in it, not by its name.
 
     `pg_restore` is the newest client program of that name; only pg_dump's own archives (custom format) need it. It is
-    given up where it does nothing at all for `patience` seconds.
+    given up where it does nothing at all for `patience` seconds. `digest` is given the file's own bytes as they are read.
     Raises NotFoundError, UnreachableError (no permission, a failing disk) and DumpDamage; the blocks raise the latter
     two also.
     """
-    with _opened(path) as file, closing(_blocks_of(file, path)) as blocks:
+    with opened(path) as file, closing(_blocks_of(file, path, digest)) as blocks:
         wrapping, source = _unwrapped(_Source(blocks))
         plain = _archive_blocks(source, pg_restore, patience) if wrapping[-1] == "archive" else iter(source)
         with closing(plain):
@@ -105,7 +116,8 @@ def open_dump(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A regular file, open for reading. Raises NotFoundError, UnreachableError, and DumpDamage where it is none."""
     try:
         if not path.is_file():
             if not path.exists():
@@ -118,7 +130,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _blocks_of(file: IO[bytes], path: Path) -> Generator[bytes, None, None]:
+def _blocks_of(file: IO[bytes], path: Path, digest: Digest | None) -> Generator[bytes, None, None]:
     while True:
         try:
             block = file.read(_BLOCK_BYTES)
@@ -126,6 +138,8 @@ def _blocks_of(file: IO[bytes], path: Path) -> Generator[bytes, None, None]:
             raise UnreachableError(f"{path} cannot be read: {error.strerror}") from error
         if not block:
             return
+        if digest is not None:
+            digest.update(block)
         yield block
 
 
@@ -184,12 +198,14 @@ def _unwrapped(source: _Source) -> tuple[tuple[Wrapping, ...], _Source]:
     return (_innermost(source),), source
 
 
-def _innermost(source: _Source) -> Literal["plain", "archive"]:
+def _innermost(source: _Source) -> Literal["plain", "archive", "copy"]:
     head = source.peek(_HEAD_BYTES)
     if not head:
         raise damage("not_a_dump", "the file is empty: whatever was to write the dump wrote no byte of it")
     if head.startswith(_ARCHIVE_MAGIC):
         return "archive"
+    if head.startswith(COPY_MAGIC):
+        return "copy"
     for (at, magic), kind in _NOT_OURS.items():
         if head.startswith(magic, at):
             raise damage("not_a_dump", f"the file is no dump that can be read here: it looks like {kind}")

@@ -52,6 +52,15 @@ class DumpTable:
         """The names of its columns, in their order, where they are known."""
         return None if self.columns is None else tuple(column.name for column in self.columns)
 
+    def add(self, rows: "DumpTable") -> None:
+        """Put rows to it that were counted elsewhere: of a file that holds rows alone."""
+        self.rows += rows.rows
+        self.copied += rows.copied
+        self.memories.namespaces.update(rows.memories.namespaces)
+        self.memories.dimensions.update(rows.memories.dimensions)
+        self.faulty += rows.faulty
+        self.first_fault = self.first_fault or rows.first_fault
+
     def fault(self, what: str) -> None:
         """Note that the row counted last could not be loaded."""
         self.faulty += 1

@@ -38,6 +38,10 @@ class MemoryRows:
             if not (vector.startswith(b"[") and vector.endswith(b"]")):
                 raise RowFault("its vector is none")
             dimensions = vector.count(b",") + 1
+        self.tally(dimensions, payload, encoding)
+
+    def tally(self, dimensions: int, payload: bytes | None, encoding: str = "utf-8") -> None:
+        """Count one row by its vector's dimensions (0: it has none) and its payload. Raises RowFault likewise."""
         try:
             text = None if payload is None else payload.decode(encoding)
             namespace = namespace_of(text)

@@ -10,17 +10,19 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import IO, Any
 
-from mem0_assets.backups.formats.sql_writer import client_environment
+from mem0_assets.backups.formats.pg_dump import client_environment
 from mem0_assets.errors import Mem0AssetsError
 from mem0_assets.live.programs import Program
 
 # An index of ten million vectors takes a day to build; nothing takes two.
 LOAD_SECONDS = 2 * 86400.0
+_QUIET = {"client_min_messages": "warning"}
 _MISSING_ROLE = re.compile('role "(.*)" does not exist')
 # A server quotes what it could not read: a vector of 1,536 numbers is no message.
 _MESSAGE_LENGTH = 500
@@ -45,16 +47,23 @@ class LoadTimes:
 
 
 def load_dump(
-    program: Program, settings: dict[str, Any], blocks: Iterable[bytes], *, seconds: float = LOAD_SECONDS
+    program: Program,
+    settings: dict[str, Any],
+    blocks: Iterable[bytes],
+    *,
+    parameters: Mapping[str, str] = MappingProxyType({}),
+    seconds: float = LOAD_SECONDS,
 ) -> LoadTimes:
-    """Feed a plain dump to psql. `settings` are psycopg's keywords. Raises LoadFailedError at the first error.
+    """Feed a plain dump to psql. `settings` are psycopg's keywords, `parameters` PostgreSQL's, for this session only.
 
-    Also where psql has not come to an end after `seconds`: a server that stands still must not hold a drill for ever.
+    Raises LoadFailedError at the first error; also where psql has not come to an end after `seconds`: a server that
+    stands still must not hold a drill for ever.
     """
     command = [str(program.path), "-X", "--no-password", "-v", "ON_ERROR_STOP=1"]
     # Nothing of a person's own PG* variables: they lead to the live server.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    environment = {**inherited, **client_environment(settings), "PGOPTIONS": "-c client_min_messages=warning"}
+    options = " ".join(f"-c {name}={value}" for name, value in {**_QUIET, **parameters}.items())
+    environment = {**inherited, **client_environment(settings), "PGOPTIONS": options}
     started = time.monotonic()
     with tempfile.TemporaryFile() as complaints:
         with subprocess.Popen(

@@ -5,15 +5,19 @@ all forms of INSERT. Anything that those would not write is damage: a dump that 
 messages or hit by a flipped bit must never be counted as if it were whole.
 """
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from mem0_assets.backups.formats.container import MAX_LINE_BYTES, DumpDamage
+from mem0_assets.backups.formats.container import MAX_LINE_BYTES, Digest, DumpDamage, OpenDump, damage, open_dump
 from mem0_assets.backups.formats.dump_tables import DumpTable
 from mem0_assets.backups.formats.sql_statements import Place, SqlStatements
-from mem0_assets.verdicts import Reason, Verdict
+from mem0_assets.live.programs import ClientMissingError, newest_program
+from mem0_assets.verdicts import OK, Reason, Verdict
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class DumpContents:
     last thing in the text.
     """
 
-    format: Literal["sql", "custom"]
+    format: Literal["sql", "custom", "binary"]
     tables: dict[str, int]
     collection: str | None
     total: int
@@ -42,6 +46,61 @@ class DumpContents:
     verdict: Verdict
 
 
+# What is known of a file that could not even be opened as a dump.
+NOTHING = DumpContents(
+    format="sql",
+    tables={},
+    collection=None,
+    total=0,
+    namespaces={},
+    dimensions=None,
+    row_dimensions=(),
+    complete=False,
+    server_version=None,
+    pg_dump_version=None,
+    database=None,
+    uncompressed_bytes=0,
+    verdict=OK,
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a dump's files hold, and the sha256 of each that was read to its end without damage."""
+
+    contents: DumpContents
+    sha256: Mapping[Path, str]
+
+
+@contextmanager
+def open_sql(path: Path, digest: Digest | None = None) -> Iterator[OpenDump]:
+    """Open a dump that comes down to SQL: plain, gzip, zstd, or an archive of pg_dump. Raises what `open_dump` raises."""
+    try:
+        pg_restore = newest_program("pg_restore").path
+    except ClientMissingError:
+        pg_restore = None
+    with open_dump(path, pg_restore=pg_restore, digest=digest) as dump:
+        yield dump
+
+
+def read_sql_file(path: Path, *, collection: str | None) -> Reading:
+    """Read one dump file whole. Without a `collection` it is recognised by its columns id, vector and payload.
+
+    Raises NotFoundError, and UnreachableError where the disk does not give it.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open_sql(path, digest) as dump:
+            if "copy" in dump.wrapping:
+                raise damage("not_a_dump", "the file holds rows in COPY's binary form, and nothing says whose")
+            contents = read_sql(dump.blocks, collection=collection)
+        if "archive" in dump.wrapping:
+            contents = replace(contents, format="custom")
+    except DumpDamage as damaged:
+        return Reading(replace(NOTHING, verdict=Verdict((damaged.reason,))), {})
+    return Reading(contents, {path: digest.hexdigest()} if contents.verdict.ok else {})
+
+
 def read_sql(blocks: Iterable[bytes], *, collection: str | None, max_line_bytes: int = MAX_LINE_BYTES) -> DumpContents:
     """Read the plain text of a dump to its end, or to where it is damaged beyond reading, and judge it.
 
@@ -50,17 +109,26 @@ def read_sql(blocks: Iterable[bytes], *, collection: str | None, max_line_bytes:
     becomes a reason of the verdict, so that what was counted until there is told too.
     """
     statements = SqlStatements(blocks, max_bytes=max_line_bytes)
-    reasons: list[Reason] = []
+    return judge(statements, follow(statements), collection=collection)
+
+
+def follow(statements: SqlStatements) -> list[Reason]:
+    """Read to the end, or to where the text is damaged beyond reading; the reasons against the text itself."""
+    reasons = []
     try:
         statements.read()
     except DumpDamage as damaged:
         reasons.append(damaged.reason)
+    if not reasons and not statements.complete:
+        reasons.append(Reason("truncated", "the end marker of the dump program is missing: the dump stopped before"))
+    return [*statements.client_messages, *reasons]
+
+
+def judge(statements: SqlStatements, reasons: list[Reason], *, collection: str | None) -> DumpContents:
+    """What the dump holds whose text was followed, and whether that may be believed; `reasons` are known already."""
     tables = _by_name(statements.tables.values())
     found = collection if collection is not None else _most_likely(tables)
     held = [table for table in tables.get(found or "", []) if table.is_memories]
-    if not reasons and not statements.complete:
-        reasons.append(Reason("truncated", "the end marker of the dump program is missing: the dump stopped before"))
-    reasons[:0] = statements.client_messages
     reasons += [fault for parts in tables.values() for table in parts for fault in table.faults()]
     reasons += _rows_without_a_table(statements.tables)
     if not reasons:

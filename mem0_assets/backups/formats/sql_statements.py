@@ -12,6 +12,7 @@ from mem0_assets.backups.formats.container import DumpDamage, damage
 from mem0_assets.backups.formats.dump_tables import Column, DumpTable, RowReader
 from mem0_assets.backups.formats.memory_rows import SHAPE, string_value
 from mem0_assets.backups.formats.sql_lexer import CLIENT_WORDS, SqlLexer, Token
+from mem0_assets.live.tables import plain_name
 from mem0_assets.verdicts import Reason, ReasonCode
 
 _SQL_COMMANDS = frozenset(
@@ -248,7 +249,7 @@ class SqlStatements:
         while (token := self._next()) == _POINT:
             schema, name = name, self._identifier(self._next())
         self._lexer.give_back(token)
-        return name if schema == "public" else f"{schema}.{name}"
+        return plain_name((schema, name))
 
     def _identifier(self, token: Token) -> str:
         if token.kind == "word":

@@ -148,7 +148,7 @@ class Nasty:
             ).fetchall()
         self.namespaces = {row["namespace"]: row["n"] for row in rows}
         self.tables = {"memories": 250, "memories_entities": 7, "mem0migrations": 0, "app.memories": 5, "child": 1}
-        self.tables |= {'we"ird; COPY x': 3, 'O"dd; Sch.Ta.ble': 5, "zero": 2, "ident": 2}
+        self.tables |= {'we"ird; COPY x': 3, 'O"dd; Sch."Ta.ble"': 5, "zero": 2, "ident": 2}
         self.tables |= {"part": 0, "part1": 9, "part2": 10}
 
     def check(self, contents: DumpContents, tables: dict[str, int] | None = None) -> None:

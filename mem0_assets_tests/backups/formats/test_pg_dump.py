@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from mem0_assets.backups.formats.sql_writer import DumpFailedError, client_environment, write_dump
+from mem0_assets.backups.formats.pg_dump import DumpFailedError, PgDump, client_environment
+from mem0_assets.backups.formats.source import Written
+from mem0_assets.backups.formats.sql_writer import write_sql
 from mem0_assets.errors import UnreachableError
 from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.programs import Program, find_program
@@ -27,8 +29,9 @@ def _program(folder: Path, body: str) -> Program:
     return Program("pg_dump", script, 18, "18.99")
 
 
-def _write(folder: Path, body: str, **options: Any) -> Any:
-    return write_dump(_program(folder, body), SETTINGS, "snapshot", folder / "dump.sql.gz", **options)
+def _write(folder: Path, body: str, *, stall_seconds: float = 20.0, **options: Any) -> Written:
+    dump = PgDump(_program(folder, body), SETTINGS, "snapshot", stall_seconds=stall_seconds)
+    return write_sql(dump, folder, "dump", **options)
 
 
 def test_a_whole_dump_is_compressed_hashed_and_measured(
@@ -42,13 +45,16 @@ def test_a_whole_dump_is_compressed_hashed_and_measured(
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         row = connection.execute("SELECT pg_export_snapshot() AS name").fetchone()
         assert row is not None
-        written = write_dump(find_program("pg_dump", 18), settings, row["name"], target, progress=seen.append)
+        dump = PgDump(find_program("pg_dump", 18), settings, row["name"])
+        [file] = write_sql(dump, tmp_path, "dump", progress=seen.append).files
     text = subprocess.run(["gunzip", "-c", target], capture_output=True, check=True).stdout
     assert b"COPY public.memories (id, vector, payload) FROM stdin;" in text
-    assert written.bytes == target.stat().st_size
-    assert written.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
-    assert written.plain_bytes == len(text) == seen[-1]
-    assert written.warnings == ()
+    assert file.path == f"{tmp_path.name}/dump.sql.gz"
+    assert file.bytes == target.stat().st_size
+    assert file.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert file.plain_bytes == len(text) == seen[-1]
+    assert file.statement is None
+    assert dump.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +124,7 @@ def test_a_program_that_cannot_be_run_is_a_failed_dump(tmp_path: Path) -> None:
     program = _program(tmp_path, "")
     program.path.write_bytes(b"\x7fELF, but not of this machine")
     with pytest.raises(DumpFailedError, match="cannot be run: Exec format error"):
-        write_dump(program, SETTINGS, "snapshot", tmp_path / "dump.sql.gz")
+        list(PgDump(program, SETTINGS, "snapshot"))
 
 
 def test_a_full_disk_is_the_disks_own_error(tmp_path: Path) -> None:
@@ -134,7 +140,7 @@ def test_what_is_read_back_comes_from_the_disk_and_not_from_memory(tmp_path: Pat
         cached = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("fincore (util-linux) cannot say what is in memory here")
-    assert int(cached) < written.bytes / 10
+    assert int(cached) < written.files[0].bytes / 10
 
 
 def test_a_persons_own_environment_leads_the_program_nowhere_else(
