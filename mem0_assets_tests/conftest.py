@@ -2,12 +2,14 @@
 
 import itertools
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from mem0_assets.demo.memories import create_collection
@@ -17,6 +19,12 @@ from mem0_assets.live.postgres import Connection
 
 SMALL = {"alice": 40, "bob/work": 25, "carol": 12}
 DIMENSIONS = 8
+
+needs_zstd = pytest.mark.skipif(shutil.which("zstd") is None, reason="the program zstd is not installed")
+
+# What hypothesis measures is this machine's load, not the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _numbers = itertools.count(1)
 
