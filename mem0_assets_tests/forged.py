@@ -96,7 +96,7 @@ def seal(folder: Path, manifest: Manifest) -> None:
     """Write what vouches for a backup's dump, as `capture` does."""
     write_file(folder / RESTORE, restore_instructions(manifest))
     restore = hashlib.sha256((folder / RESTORE).read_bytes()).hexdigest()
-    write_file(folder / CHECKSUMS, checksums({manifest.files[0].path: manifest.files[0].sha256, RESTORE: restore}))
+    write_file(folder / CHECKSUMS, checksums({file.path: file.sha256 for file in manifest.files} | {RESTORE: restore}))
     write_json(folder / MANIFEST, manifest.as_json())
 
 

@@ -76,9 +76,9 @@ def read_label(path: Path) -> Label:
     """The label of a file of a binary dump. Raises DumpDamage, NotFoundError, UnreachableError."""
     with opened(path) as file:
         head = file.read(_FRAME.size)
-        if not head:
-            raise damage("truncated", f"{path.name} is empty")
-        mark, length, checksum = _FRAME.unpack(head.ljust(_FRAME.size, b"\0"))
+        if len(head) < _FRAME.size:
+            raise damage("truncated", f"{path.name} ends before its label does")
+        mark, length, checksum = _FRAME.unpack(head)
         if mark != _MARK or not 4 < length <= _MOST_BYTES:
             raise damage("corrupt", f"{path.name} does not begin with the label of a binary dump")
         content = file.read(length - 4)

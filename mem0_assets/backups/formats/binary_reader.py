@@ -20,7 +20,7 @@ from mem0_assets.backups.formats.dump_tables import Column, DumpTable
 from mem0_assets.backups.formats.memory_rows import RowFault
 from mem0_assets.backups.formats.sql_reader import DumpContents, Reading, follow, judge
 from mem0_assets.backups.formats.sql_statements import SqlStatements
-from mem0_assets.live.tables import plain_name
+from mem0_assets.live.tables import Table, plain_name
 from mem0_assets.verdicts import Reason
 
 _HEADER = COPY_MAGIC + bytes(8)  # no flags, no extension
@@ -108,12 +108,12 @@ class BinaryRows:
             self._table.fault(str(fault))
 
     def _dimensions(self, at: int, length: int) -> int:
-        """The dimensions of a vector (two bytes, and two unused ones before its elements); 0 for NULL."""
-        if length == -1:
-            return 0
+        """The dimensions of a vector (two bytes, and two unused ones before its elements); 0 for NULL and other types."""
         size = _ELEMENT_BYTES.get(self._types["vector"])
+        if size is None or length == -1:
+            return 0
         dimensions = self._rest[at] << 8 | self._rest[at + 1] if length > _VECTOR_HEAD else 0
-        if size and length != _VECTOR_HEAD + size * dimensions:
+        if length != _VECTOR_HEAD + size * dimensions:
             raise RowFault("its vector is none")
         return dimensions
 
@@ -199,8 +199,13 @@ def _read_file(path: Path) -> _File:
     try:
         file.label = read_label(path)
         with open_dump(path, digest=digest) as dump, closing(_counted(dump.blocks, file)) as blocks:
-            if dump.wrapping[-1] == "copy":
-                file.table = _read_rows(file.label, blocks)
+            holds_rows = dump.wrapping[-1] == "copy"
+            if holds_rows != (file.label.table is not None):
+                raise damage(
+                    "corrupt", f"it holds {'rows' if holds_rows else 'SQL'}, and its label says {file.label.what}"
+                )
+            if file.label.table:
+                file.table = _read_rows(file.label.table, file.label.columns, blocks)
             else:
                 file.statements = SqlStatements(blocks, max_bytes=MAX_LINE_BYTES)
                 file.reasons += follow(file.statements)
@@ -217,11 +222,9 @@ def _counted(blocks: Iterable[bytes], file: _File) -> Generator[bytes, None, Non
         yield block
 
 
-def _read_rows(label: Label, blocks: Iterable[bytes]) -> DumpTable:
-    if label.table is None:
-        raise damage("corrupt", f"it holds rows, and its label says {label.content}")
-    table = DumpTable(plain_name(label.table), None, tuple(Column(name) for name, _ in label.columns))
-    rows = BinaryRows(table, label.columns)
+def _read_rows(whose: Table, columns: Sequence[tuple[str, str]], blocks: Iterable[bytes]) -> DumpTable:
+    table = DumpTable(plain_name(whose), None, tuple(Column(name) for name, _ in columns))
+    rows = BinaryRows(table, columns)
     for block in blocks:
         rows.feed(block)
     rows.end()
