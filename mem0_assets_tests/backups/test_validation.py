@@ -14,6 +14,7 @@ from mem0_assets.backups.files import sha256_of
 from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Manifest, read_manifest
 from mem0_assets.backups.validation import examine_dump, verify, verify_files
 from mem0_assets.errors import NotFoundError
+from mem0_assets_tests.binary_dump import forge_binary
 from mem0_assets_tests.forged import IDENTITY, claim, dump_text, forge, forge_legacy, forged_deployment, seal
 
 
@@ -145,6 +146,70 @@ def test_every_flipped_bit_of_the_dump_is_seen(backup: Path) -> None:
         assert not verify_files(backup).verdict.ok, f"byte {at}"
         _flip(dump, at)
     assert verify_files(backup).verdict.ok
+
+
+BINARY_DAMAGES: dict[str, tuple[str, Damage]] = {
+    "a file of rows is gone": ("truncated", lambda folder, dump, manifest: dump.unlink()),
+    "a file of rows was cut": ("truncated", lambda folder, dump, manifest: os.truncate(dump, dump.stat().st_size - 1)),
+    "something was appended": ("corrupt", lambda folder, dump, manifest: dump.open("ab").write(b"\0")),
+    "one bit of the label flipped": ("checksum_mismatch", lambda folder, dump, manifest: _flip(dump, 50)),
+    "one bit of the rows flipped": (
+        "checksum_mismatch",
+        lambda folder, dump, manifest: _flip(dump, dump.stat().st_size - 99),
+    ),
+    "two files changed places": (
+        "truncated",
+        lambda folder, dump, manifest: (
+            dump.rename(folder / "aside"),
+            (folder / manifest.files[2].path).rename(dump),
+            (folder / "aside").rename(folder / manifest.files[2].path),
+        ),
+    ),
+    "the manifest names one file less": (
+        "truncated",
+        lambda folder, dump, manifest: claim(folder, manifest, files=(*manifest.files[:1], *manifest.files[2:])),
+    ),
+    "the manifest would load rows into another table": (
+        "corrupt",
+        lambda folder, dump, manifest: _load_by(folder, manifest, "COPY other FROM STDIN (FORMAT binary)"),
+    ),
+    "the manifest would load rows as SQL": ("corrupt", lambda folder, dump, manifest: _load_by(folder, manifest, None)),
+    "the manifest calls it SQL": ("corrupt", lambda folder, dump, manifest: claim(folder, manifest, format="sql")),
+    "one memory more is claimed": ("count_mismatch", lambda folder, dump, manifest: claim(folder, manifest, total=78)),
+}
+
+
+def _load_by(folder: Path, manifest: Manifest, statement: str | None) -> None:
+    schema, rows, *others = manifest.files
+    claim(folder, manifest, files=(schema, replace(rows, statement=statement), *others))
+
+
+@pytest.mark.parametrize("what", BINARY_DAMAGES)
+def test_every_damage_of_a_binary_backup_is_refused_with_its_code(tmp_path: Path, what: str) -> None:
+    code, damage = BINARY_DAMAGES[what]
+    folder = forge_binary(forged_deployment(tmp_path), "20260103_023000", 1)
+    manifest = read_manifest(folder)
+    assert verify(folder).verdict.ok
+    damage(folder, folder / manifest.files[1].path, manifest)
+    assert code in verify(folder).verdict.codes
+
+
+def test_a_flipped_bit_that_makes_a_manifest_forget_a_statement_is_seen(tmp_path: Path) -> None:
+    folder = forge_binary(forged_deployment(tmp_path), "20260103_023000", 1)
+    text = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(text.replace('"statement": "COPY', '"statemenu": "COPY', 1))
+    assert verify(folder).verdict.codes == ["corrupt"]
+
+
+def test_a_binary_dump_is_verified_as_a_backup_as_a_folder_and_file_by_file(tmp_path: Path) -> None:
+    folder = forge_binary(forged_deployment(tmp_path), "20260103_023000", 1)
+    whole, dump = verify(folder), verify(folder / "postgres")
+    assert (whole.verdict.ok, dump.verdict.ok) == (True, True)
+    assert (whole.contents, whole.bytes) == (dump.contents, dump.bytes)
+    parts = [verify(path) for path in sorted((folder / "postgres" / "data").iterdir())]
+    assert [(part.verdict.ok, part.contents.total) for part in parts] == [(True, 50), (True, 27)]
+    schema = verify(folder / "postgres" / "pre-data.sql.zst")
+    assert (schema.verdict.codes, schema.contents.tables) == (["empty"], {"memories": 0})
 
 
 def test_what_verify_says_is_what_sha256sum_says(backup: Path) -> None:
