@@ -39,16 +39,16 @@ def count_tables(connection: Connection) -> dict[str, int]:
 
 
 def plain_name(table: Table) -> str:
-    """`memories` for a table of `public`, `schema.table` for another; a name with a point in it stands in quotes.
+    """`memories` for a table of `public`, `schema.table` for another; what could be misread for two stands in quotes.
 
     Without them "a"."b.c" and "a.b"."c" would share one name, and one count.
     """
-    schema, name = (_quoted_where_pointed(part) for part in table)
+    schema, name = (_quoted_where_misleading(part) for part in table)
     return name if schema == SCHEMA else f"{schema}.{name}"
 
 
-def _quoted_where_pointed(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"' if "." in name else name
+def _quoted_where_misleading(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if "." in name or name.startswith('"') else name
 
 
 def _count(connection: Connection, table: dict[str, Any]) -> int:

@@ -3,9 +3,13 @@
 import re
 import subprocess
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from mem0_assets.live.postgres import SCHEMA, connect, snapshot
 from mem0_assets.live.programs import find_program
-from mem0_assets.live.tables import count_tables, plain_name, user_tables
+from mem0_assets.live.tables import Table, count_tables, plain_name, user_tables
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
 
 EVERY_KIND = """
@@ -67,6 +71,29 @@ def test_another_sessions_temporary_table_is_not_counted(make_deployment: MakeDe
     with connect(deployment.postgres, seconds=20) as other, connect(deployment.postgres, seconds=20) as connection:
         other.execute("CREATE TEMPORARY TABLE passing (id int)")
         assert user_tables(connection) == [(SCHEMA, "memories")]
+
+
+NAMES = st.text(st.sampled_from('a."'), min_size=1, max_size=4) | st.just("public")
+
+
+@given(st.tuples(NAMES, NAMES), st.tuples(NAMES, NAMES))
+def test_no_two_tables_share_a_name(one: Table, other: Table) -> None:
+    assert (plain_name(one) == plain_name(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        (("public", "a.b"), '"a.b"'),
+        (("a", "b.c"), 'a."b.c"'),
+        (("a.b", "c"), '"a.b".c'),
+        (("public", 'a".b'), '"a"".b"'),
+        (("public", '"a'), '"""a"'),
+        (("public", 'Odd "name"'), 'Odd "name"'),
+    ],
+)
+def test_a_name_that_could_be_misread_stands_in_quotes(table: Table, name: str) -> None:
+    assert plain_name(table) == name
 
 
 def test_a_table_of_public_goes_by_its_name_alone() -> None:
