@@ -58,12 +58,15 @@ class PgDump:
         self._command += [f"--snapshot={snapshot}", f"--lock-wait-timeout={LOCK_WAIT}", "--no-password", *options]
         self._stall_seconds = stall_seconds
         self._child: subprocess.Popen[bytes] | None = None
+        self._killed = False
         self.warnings: tuple[str, ...] = ()
 
     def __iter__(self) -> Generator[bytes, None, None]:
         plain, tail = 0, b""
         with tempfile.TemporaryFile() as complaints, _running(self._command, self._settings, complaints) as child:
             self._child = child
+            if self._killed:
+                child.kill()
             for chunk in _chunks(child, self._stall_seconds):
                 plain += len(chunk)
                 tail = (tail + chunk)[-512:]
@@ -74,7 +77,8 @@ class PgDump:
         self.warnings = _evidence(self._program, status, stderr, plain, tail)
 
     def kill(self) -> None:
-        """End the program, from any thread; whoever iterates gets a DumpFailedError."""
+        """End the program, from any thread and also before it began; whoever iterates gets a DumpFailedError."""
+        self._killed = True
         if self._child is not None:
             self._child.kill()
 

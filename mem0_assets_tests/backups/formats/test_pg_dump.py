@@ -165,3 +165,11 @@ def test_a_stock_gunzip_reads_what_was_written(tmp_path: Path) -> None:
     text = gzip.decompress((tmp_path / "dump.sql.gz").read_bytes()).decode()
     assert text.startswith("-- line 1 of a dump\n")
     assert text.count("\n") == 3004
+
+
+def test_a_program_that_was_killed_before_it_began_does_not_go_on(tmp_path: Path) -> None:
+    """Another table of the same dump failed just before: nobody may wait for this one's first word."""
+    dump = PgDump(_program(tmp_path, "exec sleep 600"), SETTINGS, "snapshot")
+    dump.kill()
+    with pytest.raises(DumpFailedError, match="exit status -9"):
+        list(dump)
