@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,12 @@ def make_deployment(server: EmbeddedServer, tmp_path: Path) -> MakeDeployment:
         return Deployment.model_validate(raw, context={"base": tmp_path})
 
     return make
+
+
+@pytest.fixture(params=["sql", "binary"])
+def make_in_each_format(request: pytest.FixtureRequest, make_deployment: MakeDeployment) -> MakeDeployment:
+    """`make_deployment` for a promise that every backup keeps, whatever the format of its dump."""
+    return partial(make_deployment, dump={"format": request.param})
 
 
 def make_database(

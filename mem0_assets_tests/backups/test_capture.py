@@ -29,7 +29,7 @@ from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.programs import ClientMissingError, ClientTooOldError, find_program
 from mem0_assets.restores.drill import drill
 from mem0_assets_tests.backups.conftest import PutPgDump
-from mem0_assets_tests.conftest import SMALL, MakeDeployment, open_connection, run_sql
+from mem0_assets_tests.conftest import SMALL, MakeDeployment, needs_zstd, open_connection, run_sql
 from mem0_assets_tests.guarded import nothing_lost
 from mem0_assets_tests.small_disk import fill, make_read_only, small_disk
 
@@ -47,17 +47,29 @@ def _moved(deployment: Deployment, backups: Path) -> Deployment:
 # A good one
 
 
-def test_a_candidate_is_laid_out_for_stock_programs(make_deployment: MakeDeployment) -> None:
-    deployment = make_deployment()
+LAYOUTS = {
+    "sql": ("gunzip", ["postgres/mem0_{}.sql.gz"]),
+    "binary": (
+        "zstd",
+        ["postgres/pre-data.sql.zst", "postgres/data/0002_memories.copy.zst", "postgres/post-data.sql.zst"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["sql", pytest.param("binary", marks=needs_zstd)])
+def test_a_candidate_is_laid_out_for_stock_programs(make_deployment: MakeDeployment, kind: str) -> None:
+    deployment = make_deployment(dump={"format": kind})
     candidate = _capture(deployment)
+    program, paths = LAYOUTS[kind]
+    dump = [path.format(candidate.name) for path in paths]
     files = sorted(str(path.relative_to(candidate)) for path in candidate.rglob("*") if path.is_file())
-    dump = f"postgres/mem0_{candidate.name}.sql.gz"
-    assert files == ["RESTORE.md", "SHA256SUMS", "manifest.json", dump]
+    assert files == sorted(["RESTORE.md", "SHA256SUMS", "manifest.json", *dump])
     checked = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=candidate, capture_output=True, text=True, check=True
     )
-    assert checked.stdout.splitlines() == [f"{dump}: OK", "RESTORE.md: OK"]
-    subprocess.run(["gunzip", "--test", candidate / dump], check=True)
+    assert checked.stdout.splitlines() == [f"{path}: OK" for path in [*dump, "RESTORE.md"]]
+    for path in dump:
+        subprocess.run([program, "--test", "--quiet", candidate / path], check=True)
     manifest = json.loads((candidate / "manifest.json").read_text())
     assert manifest["census"]["namespaces"] == SMALL
     assert manifest["tables"] == {"memories": 77}
@@ -74,8 +86,8 @@ def test_an_id_is_the_time_in_the_deployments_own_zone(make_deployment: MakeDepl
     assert candidate.name == "20260104_040000"
 
 
-def test_census_and_dump_are_one_instant_while_four_writers_add_and_delete(make_deployment: MakeDeployment) -> None:
-    deployment = make_deployment(limits={"max_drop": 1.0})
+def test_census_and_dump_are_one_instant_while_four_writers_add_and_delete(make_in_each_format: MakeDeployment) -> None:
+    deployment = make_in_each_format(limits={"max_drop": 1.0})
     totals = set()
     with _writers(deployment, 4):
         for _ in range(4):
@@ -85,9 +97,11 @@ def test_census_and_dump_are_one_instant_while_four_writers_add_and_delete(make_
     assert len(totals) > 1, "nobody wrote: this proved nothing"
 
 
-def test_a_truncate_between_the_census_and_the_dump_waits(make_deployment: MakeDeployment, pg_dump: PutPgDump) -> None:
+def test_a_truncate_between_the_census_and_the_dump_waits(
+    make_in_each_format: MakeDeployment, pg_dump: PutPgDump
+) -> None:
     """TRUNCATE is not MVCC-safe: it would empty the dump, and not the count that was made in the same snapshot."""
-    deployment = make_deployment()
+    deployment = make_in_each_format()
     run_sql(deployment, "CREATE TABLE messages AS SELECT generate_series(1, 5) AS n")
     psql = find_program("psql", 18).path
     pg_dump(
@@ -152,8 +166,8 @@ ODD_TABLES = [
 ]
 
 
-def test_every_table_of_the_database_is_counted_dumped_and_comes_back(make_deployment: MakeDeployment) -> None:
-    deployment = make_deployment()
+def test_every_table_of_the_database_is_counted_dumped_and_comes_back(make_in_each_format: MakeDeployment) -> None:
+    deployment = make_in_each_format()
     for statement in ODD_TABLES:
         run_sql(deployment, statement)
     outcome = make_backup(deployment)
@@ -169,9 +183,9 @@ def test_every_table_of_the_database_is_counted_dumped_and_comes_back(make_deplo
 
 
 def test_a_server_16_is_dumped_by_its_own_programs_and_drilled_on_16(
-    make_deployment: MakeDeployment, server16: EmbeddedServer
+    make_in_each_format: MakeDeployment, server16: EmbeddedServer
 ) -> None:
-    deployment = make_deployment(on=server16)
+    deployment = make_in_each_format(on=server16)
     outcome = make_backup(deployment)
     assert outcome.verdict.ok
     assert outcome.backup.manifest is not None
@@ -192,42 +206,55 @@ def guarded(make_deployment: MakeDeployment) -> Deployment:
     return deployment
 
 
+@pytest.fixture
+def guarded_in_each_format(make_in_each_format: MakeDeployment) -> Deployment:
+    """The same, in each format."""
+    deployment = make_in_each_format()
+    assert make_backup(deployment).verdict.ok
+    return deployment
+
+
 FAILURES = {
     "it fails": ("echo 'pg_dump: error: permission denied for table x' >&2; exit 1", "permission denied"),
     "it complains and exits 0": ('"$REAL" "$@"; echo "pg_dump: error: a page is damaged" >&2', "a page is damaged"),
     "it writes nothing and exits 0": ("exit 0", "after 0 bytes"),
-    "it writes half and exits 0": ('"$REAL" "$@" | head -c 3000', "a part is missing"),
+    "it writes half and exits 0": ('"$REAL" "$@" | head -c 300', "a part is missing"),
     "it is killed": ('"$REAL" "$@" | head -c 3000; kill -9 $$', "exit status -9"),
 }
 
 
 @pytest.mark.parametrize("how", FAILURES)
 def test_a_pg_dump_that_fails_leaves_nothing_and_costs_nothing(
-    guarded: Deployment, pg_dump: PutPgDump, how: str
+    guarded_in_each_format: Deployment, pg_dump: PutPgDump, how: str
 ) -> None:
     body, why = FAILURES[how]
     pg_dump(body)
-    with nothing_lost(guarded, "dump_failed"):
+    with nothing_lost(guarded_in_each_format, "dump_failed"):
         with pytest.raises(DumpFailedError, match=why) as failed:
-            _capture(guarded)
+            _capture(guarded_in_each_format)
         assert "no good backup was touched" in failed.value.next_step
-        assert [one.backup for one in Catalog(guarded).backups()] == [Catalog(guarded).find("latest").backup]
+        assert [one.backup for one in Catalog(guarded_in_each_format).backups()] == [
+            Catalog(guarded_in_each_format).find("latest").backup
+        ]
 
 
-def test_a_pg_dump_that_hangs_is_given_up(guarded: Deployment, pg_dump: PutPgDump) -> None:
+def test_a_pg_dump_that_hangs_is_given_up(guarded_in_each_format: Deployment, pg_dump: PutPgDump) -> None:
     pg_dump("exec sleep 600")
-    with nothing_lost(guarded, "unreachable"), pytest.raises(UnreachableError, match="stood still") as silent:
-        _capture(guarded, stall_seconds=0.3)
+    with (
+        nothing_lost(guarded_in_each_format, "unreachable"),
+        pytest.raises(UnreachableError, match="stood still") as silent,
+    ):
+        _capture(guarded_in_each_format, stall_seconds=0.3)
     assert silent.value.exit_status == 3
 
 
 def test_a_pg_dump_that_dumps_another_database_is_found_out(
-    guarded: Deployment, make_deployment: MakeDeployment, pg_dump: PutPgDump
+    guarded_in_each_format: Deployment, make_deployment: MakeDeployment, pg_dump: PutPgDump
 ) -> None:
     other = make_deployment({"alice": 40, "bob/work": 25, "mallory": 12})
     pg_dump(f'PGDATABASE={other.postgres.database} exec "$REAL" --no-owner --no-privileges')
-    with nothing_lost(guarded, "count_mismatch"):
-        outcome = make_backup(guarded)
+    with nothing_lost(guarded_in_each_format, "count_mismatch"):
+        outcome = make_backup(guarded_in_each_format)
         assert outcome.backup.state == "quarantined"
 
 
@@ -314,10 +341,10 @@ def test_a_disk_that_is_nearly_full_is_refused_before_the_dump(guarded: Deployme
 
 
 def test_a_disk_that_runs_full_in_the_middle_costs_no_good_backup(
-    guarded: Deployment, tmp_path: Path, pg_dump: PutPgDump
+    guarded_in_each_format: Deployment, tmp_path: Path, pg_dump: PutPgDump
 ) -> None:
     with small_disk(tmp_path / "disk", "70m") as disk:
-        deployment = _moved(guarded, disk / "prd")
+        deployment = _moved(guarded_in_each_format, disk / "prd")
         make_backup(deployment)
         pg_dump(f'cat /dev/zero > {disk}/filler 2> {tmp_path}/said; exec "$REAL" "$@"')
         with nothing_lost(deployment, "no_space"), pytest.raises(NoSpaceError):
@@ -376,14 +403,14 @@ def test_a_disk_that_is_read_only_is_said_to_be(guarded: Deployment, tmp_path: P
         assert verify_files(good.path).verdict.ok
 
 
-def test_an_unexpected_end_leaves_no_candidate(guarded: Deployment) -> None:
-    catalog = Catalog(guarded)
+def test_an_unexpected_end_leaves_no_candidate(guarded_in_each_format: Deployment) -> None:
+    catalog = Catalog(guarded_in_each_format)
 
     def interrupt(plain_bytes: int) -> None:
         raise KeyboardInterrupt
 
     with catalog.locked(), pytest.raises(KeyboardInterrupt):
-        capture(guarded, catalog, ["daily"], progress=interrupt)
+        capture(guarded_in_each_format, catalog, ["daily"], progress=interrupt)
     assert [path.name for path in catalog.candidates_folder.iterdir()] == []
     assert catalog.last_refusal() is None
 

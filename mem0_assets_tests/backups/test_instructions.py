@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,14 @@ from mem0_assets.demo.memories import create_collection
 from mem0_assets.live.census import take_census
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
 from mem0_assets.live.programs import embedded
-from mem0_assets_tests.conftest import SMALL, MakeDeployment, open_connection, run_sql
+from mem0_assets_tests.conftest import SMALL, MakeDeployment, needs_zstd, open_connection, run_sql
 from mem0_assets_tests.forged import forge, forged_deployment
+
+
+@pytest.fixture(params=["sql", pytest.param("binary", marks=needs_zstd)])
+def make_in_each_format(request: pytest.FixtureRequest, make_deployment: MakeDeployment) -> MakeDeployment:
+    """Its commands for a binary dump call zstd."""
+    return partial(make_deployment, dump={"format": request.param})
 
 
 def _blocks(text: str, language: str) -> list[str]:
@@ -60,10 +67,10 @@ def _counts(printed: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("major", [16, 18])
 def test_its_commands_bring_every_memory_back_beside_the_live_database(
-    make_deployment: MakeDeployment, server: EmbeddedServer, server16: EmbeddedServer, major: int
+    make_in_each_format: MakeDeployment, server: EmbeddedServer, server16: EmbeddedServer, major: int
 ) -> None:
     running = server if major == 18 else server16
-    deployment = make_deployment(on=running)
+    deployment = make_in_each_format(on=running)
     backup = make_backup(deployment).backup
     run_sql(deployment, "TRUNCATE memories")
     assert _counts(_restore(backup, running)) == SMALL
@@ -106,13 +113,13 @@ def test_the_database_of_mem0s_own_compose_file_can_be_replaced_too(
     assert take_census(deployment.postgres).namespaces == SMALL
 
 
-def test_odd_names_are_no_commands(own_server: EmbeddedServer, make_deployment: MakeDeployment) -> None:
+def test_odd_names_are_no_commands(own_server: EmbeddedServer, make_in_each_format: MakeDeployment) -> None:
     names = {"database": "Mem0 \"$(id)\" 'prd'", "collection": 'Mark\'s `own` "$HOME"'}
     with open_connection(own_server, "postgres") as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(names["database"])))
     with open_connection(own_server, names["database"]) as connection:
         create_collection(connection, {"a|b": 2, "two\nlines": 1}, collection=names["collection"], dimensions=8)
-    deployment = make_deployment(None, on=own_server, postgres=names)
+    deployment = make_in_each_format(None, on=own_server, postgres=names)
     backup = make_backup(deployment).backup
     printed = _restore(backup, own_server)
     assert "(2 rows)" in printed
@@ -120,9 +127,10 @@ def test_odd_names_are_no_commands(own_server: EmbeddedServer, make_deployment: 
     assert take_census(deployment.postgres).total == 3
 
 
-def test_a_damaged_dump_is_not_loaded(make_deployment: MakeDeployment, server: EmbeddedServer) -> None:
-    backup = make_backup(make_deployment()).backup
-    dump = next((backup.path / "postgres").iterdir())
+def test_a_damaged_dump_is_not_loaded(make_in_each_format: MakeDeployment, server: EmbeddedServer) -> None:
+    backup = make_backup(make_in_each_format()).backup
+    files = read_manifest(backup.path).files
+    dump = backup.path / files[len(files) // 2].path
     os.truncate(dump, dump.stat().st_size // 2)
     check, load, _ = _blocks((backup.path / RESTORE).read_text(), "bash")
     for script in (check, load):

@@ -4,6 +4,7 @@ import gzip
 import os
 import subprocess
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mem0_assets.fleet import Deployment
 from mem0_assets.live.programs import find_program
 from mem0_assets.restores.drill import DrillResult, drill
 from mem0_assets.restores.scratch import PREFIX, NoScratchServerError
+from mem0_assets_tests.binary_dump import forge_binary
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
 from mem0_assets_tests.forged import IDENTITY, claim, dump_text, forge, forge_legacy, forged_deployment, seal
 from mem0_assets_tests.small_disk import fill, small_disk
@@ -32,8 +34,8 @@ def _journalled(deployment: Deployment, result: DrillResult) -> bool:
     return left == [] and {key: event[key] for key in result.as_json()} == result.as_json()
 
 
-def test_a_good_backup_comes_back_exactly_and_is_marked(make_deployment: MakeDeployment) -> None:
-    deployment = make_deployment()
+def test_a_good_backup_comes_back_exactly_and_is_marked(make_in_each_format: MakeDeployment) -> None:
+    deployment = make_in_each_format()
     backup = make_backup(deployment).backup
     run_sql(deployment, "TRUNCATE memories")  # the live database has nothing to do with it
     told: list[str] = []
@@ -89,9 +91,12 @@ def test_a_manifest_that_claims_one_memory_more_is_refused(tmp_path: Path) -> No
     assert _journalled(deployment, result)
 
 
-def test_files_that_are_damaged_are_refused_without_a_server(tmp_path: Path) -> None:
-    deployment, folder = _forged(tmp_path)
-    dump = folder / read_manifest(folder).files[0].path
+@pytest.mark.parametrize("forging", [forge, forge_binary])
+def test_files_that_are_damaged_are_refused_without_a_server(tmp_path: Path, forging: Callable[..., Path]) -> None:
+    deployment = forged_deployment(tmp_path)
+    folder = forging(deployment, "20260103_023000", 1)
+    files = read_manifest(folder).files
+    dump = folder / files[len(files) // 2].path
     os.truncate(dump, 100)
     result = drill(deployment)
     assert result.verdict.codes == ["truncated"]
