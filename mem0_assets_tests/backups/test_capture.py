@@ -18,6 +18,7 @@ from mem0_assets.backups.backup import make_backup, prove
 from mem0_assets.backups.capture import capture
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import BackupsFolderError
+from mem0_assets.backups.formats.dump_format import FORMATS
 from mem0_assets.backups.formats.pg_dump import DumpFailedError
 from mem0_assets.backups.manifest import read_manifest
 from mem0_assets.backups.retention import why_held
@@ -26,10 +27,13 @@ from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError,
 from mem0_assets.fleet import Deployment
 from mem0_assets.live import programs
 from mem0_assets.live.embedded import EmbeddedServer
+from mem0_assets.live.postgres import connect, connection_settings
 from mem0_assets.live.programs import ClientMissingError, ClientTooOldError, find_program
+from mem0_assets.live.tables import count_tables
 from mem0_assets.restores.drill import drill
 from mem0_assets_tests.backups.conftest import PutPgDump
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, needs_zstd, open_connection, run_sql
+from mem0_assets_tests.extension import make_known
 from mem0_assets_tests.guarded import nothing_lost
 from mem0_assets_tests.small_disk import fill, make_read_only, small_disk
 
@@ -180,6 +184,29 @@ def test_every_table_of_the_database_is_counted_dumped_and_comes_back(make_in_ea
     assert outcome.backup.total == 77
     result = drill(deployment)
     assert result.verdict.ok, result.verdict.sentence()
+
+
+def test_the_jobs_that_a_user_gave_an_extension_come_back(
+    make_deployment: MakeDeployment, make_in_each_format: MakeDeployment, tmp_path: Path
+) -> None:
+    """The scratch server of a drill knows no such extension, and says so: it is loaded where one does."""
+    deployment, target = make_in_each_format(), make_deployment(None, name="target")
+    for one in (deployment, target):
+        make_known(one, tmp_path)
+    run_sql(
+        deployment, "CREATE EXTENSION calendar; INSERT INTO jobs VALUES (7, 'remember'), (8, 'forget'), (9, 'dream')"
+    )
+    outcome = make_backup(deployment)
+    assert outcome.verdict.ok, outcome.verdict.sentence()
+    manifest = outcome.backup.manifest
+    assert manifest is not None
+    assert manifest.tables == {"jobs": 3, "memories": 77}
+    assert 'extension "calendar" is not available' in drill(deployment).verdict.sentence()
+    files = [(outcome.backup.path / file.path, file.statement) for file in manifest.files]
+    settings = connection_settings(target.postgres)
+    FORMATS[manifest.format].load(find_program("psql", 18), settings, files, parameters={}, jobs=2)
+    with connect(target.postgres, seconds=20) as connection:
+        assert count_tables(connection) == manifest.tables
 
 
 def test_a_server_16_is_dumped_by_its_own_programs_and_drilled_on_16(
