@@ -44,7 +44,8 @@ class Shell:
 def write_fleet_file(folder: Path, deployment: Deployment, **extra: Any) -> Path:
     postgres = deployment.postgres.model_dump(include={"host", "port", "user", "database", "collection"})
     limits = {"warn_rows": 0, "warn_bytes": 0}
-    content = {"backups_root": "./backups", **extra, "deployments": {"prd": {"postgres": postgres, "limits": limits}}}
+    prd = {"postgres": postgres, "limits": limits, "dump": deployment.dump.model_dump()}
+    content = {"backups_root": "./backups", **extra, "deployments": {"prd": prd}}
     path = folder / "fleet.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -97,6 +98,22 @@ def test_a_backup_is_made_listed_verified_drilled_and_kept(shell: Shell) -> None
     pruned = shell.json("prune", "prd", "--dry-run")
     assert [one["backup"] for one in pruned["kept"]] == [made["backup"]]
     assert (pruned["expired"], pruned["held"]) == ([], False)
+
+
+def test_a_binary_backup_is_verified_whole_as_its_dump_alone_and_part_by_part(
+    make_deployment: MakeDeployment, tmp_path: Path
+) -> None:
+    deployment = make_deployment(SMALL, dump={"format": "binary"})
+    shell = Shell(write_fleet_file(tmp_path, deployment), deployment)
+    made = shell.json("backup", "prd")
+    dump = Path(made["path"]) / "postgres"
+    part = dump / "data" / "0002_memories.copy.zst"
+    for path in (made["path"], dump, part):
+        answer = shell.json("verify", path)
+        assert (answer["verdict"], answer["format"], answer["namespaces"]) == ("ok", "binary", SMALL)
+        assert answer["tables"] == {"memories": TOTAL}
+    part.unlink()
+    assert shell.json("verify", dump, status=1)["reasons"][0]["code"] == "truncated"
 
 
 def test_a_refused_backup_exits_with_1_and_says_why_and_what_was_not_touched(shell: Shell) -> None:

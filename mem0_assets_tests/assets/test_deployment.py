@@ -90,6 +90,26 @@ def test_a_good_backup_shows_what_a_person_looks_for(project: Project) -> None:
     assert {row.data["why"] for row in pruned["decisions"].records} >= {"one of the newest 24", "one of the newest 7"}
 
 
+def test_a_binary_backup_is_captured_checked_published_and_drilled_alike(
+    make_deployment: MakeDeployment, open_project: OpenProject
+) -> None:
+    project = open_project(make_deployment(limits=CALM, dump={"format": "binary"}))
+    result = project.run("prd_backup")
+    assert result.success
+    assert materialized(result) == ["postgres_backup", "validated_dump", "retention"]
+    assert all(one.passed for one in result.get_asset_check_evaluations())
+    manifest = project.catalog().find("latest").manifest
+    assert manifest is not None
+    for thing in ("postgres_backup", "validated_dump"):
+        shown = metadata_of(result, thing)
+        assert (shown["format"], shown["dagster/row_count"], shown["bytes"]) == ("binary", TOTAL, manifest.bytes)
+        files = [(row.data["path"], row.data["sha256"]) for row in shown["files"].records]
+        assert files == [(file.path, file.sha256) for file in manifest.files]
+    drilled = project.run("prd_drill")
+    assert drilled.success
+    assert metadata_of(drilled, "restore_drill")["dagster/row_count"] == TOTAL
+
+
 def test_tiers_that_are_due_at_the_same_minute_share_one_backup(project: Project) -> None:
     project.run("prd_backup")
     backup = project.catalog().find("latest")
