@@ -18,6 +18,7 @@ from mem0_assets.backups.formats.binary_reader import (
     read_part,
     statement_of,
 )
+from mem0_assets.backups.formats.container import is_archive_folder, size_of
 from mem0_assets.backups.formats.dump_format import FORMATS
 from mem0_assets.backups.formats.sql_reader import NOTHING, DumpContents, read_sql_file
 from mem0_assets.backups.inventory import legacy_dump
@@ -52,7 +53,7 @@ class Examination:
 
 def verify(path: Path) -> Examination:
     """Judge a backup's folder, or any dump, ours or not, without a server. Raises NotFoundError, UnreachableError."""
-    if path.is_dir() and not is_binary_dump(path):
+    if path.is_dir() and not is_binary_dump(path) and not is_archive_folder(path):
         return verify_files(path)
     if not path.exists():
         raise NotFoundError(f"{path}: there is no such file or folder")
@@ -91,20 +92,20 @@ def _read_back(folder: Path) -> Examination:
 
 
 def examine_dump(path: Path, *, collection: str | None = None) -> Examination:
-    """Read one dump whole: a file, or the folder of a binary one. Without a `collection` it is recognised by its columns
-    id, vector and payload.
+    """Read one dump whole: a file, or the folder of a binary one or of pg_dump's directory format.
 
+    Without a `collection` it is recognised by its columns id, vector and payload.
     Raises NotFoundError, and UnreachableError where the disk does not give it.
     """
-    if path.is_dir():
+    if is_binary_dump(path):
         files = files_of(path)
         contents = read_binary(files, collection=collection).contents
-        return Examination(path, contents.verdict, contents, sum(map(_size, files)))
+        return Examination(path, contents.verdict, contents, sum(map(size_of, files)))
     if is_part(path):
         contents = read_part(path, collection=collection)
     else:
         contents = read_sql_file(path, collection=collection).contents
-    return Examination(path, contents.verdict, contents, _size(path))
+    return Examination(path, contents.verdict, contents, size_of(path))
 
 
 def compare(contents: DumpContents, manifest: Manifest) -> Verdict:
@@ -176,13 +177,6 @@ def _check_size(path: Path, file: BackupFile) -> Verdict:
     if size < file.bytes:
         return refused("truncated", f"{file.path} has {size} bytes, not {file.bytes}")
     return OK if size == file.bytes else refused("corrupt", f"{file.path} has {size} bytes, not {file.bytes}")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _lines(path: Path) -> list[str]:

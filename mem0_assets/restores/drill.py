@@ -15,7 +15,7 @@ from psycopg import sql
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import make_folder, plain_disk_errors
-from mem0_assets.backups.formats.container import DumpDamage
+from mem0_assets.backups.formats.damage import DumpDamage
 from mem0_assets.backups.formats.dump_format import FORMATS
 from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes
 from mem0_assets.backups.inventory import Backup, legacy_dump

@@ -15,7 +15,8 @@ from typing import Literal
 from psycopg import sql
 from pydantic import TypeAdapter, ValidationError
 
-from mem0_assets.backups.formats.container import damage, opened
+from mem0_assets.backups.formats.damage import damage
+from mem0_assets.backups.formats.file_blocks import opened
 from mem0_assets.live.tables import Table, plain_name
 
 PRE_DATA = "pre-data.sql.zst"

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mem0_assets.backups.formats.binary_label import DATA, POST_DATA, PRE_DATA, Label, read_label
-from mem0_assets.backups.formats.container import COPY_MAGIC, MAX_LINE_BYTES, DumpDamage, damage, open_dump
+from mem0_assets.backups.formats.container import COPY_MAGIC, open_dump
+from mem0_assets.backups.formats.damage import DumpDamage, damage
 from mem0_assets.backups.formats.dump_tables import Column, DumpTable
 from mem0_assets.backups.formats.memory_rows import RowFault
+from mem0_assets.backups.formats.sql_lexer import MAX_LINE_BYTES
 from mem0_assets.backups.formats.sql_reader import DumpContents, Reading, follow, judge
 from mem0_assets.backups.formats.sql_statements import SqlStatements
 from mem0_assets.live.tables import Table, plain_name

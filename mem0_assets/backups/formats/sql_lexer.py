@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from mem0_assets.backups.formats.container import MAX_LINE_BYTES, DumpDamage, damage
+from mem0_assets.backups.formats.damage import DumpDamage, damage
 
 Kind = Literal["word", "name", "string", "escape string", "number", "sign", "comment", "command", "message", "end"]
 
@@ -35,6 +35,8 @@ _TOKEN = re.compile(
     rb"|(?P<sign>.)",
     re.DOTALL,
 )
+# No row of PostgreSQL is longer than this in text form; a longer line is no row, and reading it would take the memory.
+MAX_LINE_BYTES = 1 << 30
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
 
 

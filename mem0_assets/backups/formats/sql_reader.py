@@ -13,8 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from mem0_assets.backups.formats.container import MAX_LINE_BYTES, Digest, DumpDamage, OpenDump, damage, open_dump
+from mem0_assets.backups.formats.container import OpenDump, open_dump
+from mem0_assets.backups.formats.damage import DumpDamage, damage
 from mem0_assets.backups.formats.dump_tables import DumpTable
+from mem0_assets.backups.formats.file_blocks import Digest
+from mem0_assets.backups.formats.sql_lexer import MAX_LINE_BYTES
 from mem0_assets.backups.formats.sql_statements import Place, SqlStatements
 from mem0_assets.live.programs import ClientMissingError, newest_program
 from mem0_assets.verdicts import OK, Reason, Verdict
@@ -24,14 +27,14 @@ from mem0_assets.verdicts import OK, Reason, Verdict
 class DumpContents:
     """What a dump holds, and whether it can be trusted.
 
-    `format` is "custom" for the text that pg_restore made of an archive of pg_dump.
+    `format` is "custom" or "directory" for the text that pg_restore made of an archive of pg_dump.
     `tables` are rows by table: plain names in the schema public, `schema.table` elsewhere. `total` and `namespaces`
     are the collection's; `collection` is None where none was found. `dimensions` is the vector column's own,
     `row_dimensions` all that were seen in its rows. `complete` is True where the dump program's own end marker is the
     last thing in the text.
     """
 
-    format: Literal["sql", "custom", "binary"]
+    format: Literal["sql", "custom", "directory", "binary"]
     tables: dict[str, int]
     collection: str | None
     total: int
@@ -84,8 +87,9 @@ def open_sql(path: Path, digest: Digest | None = None) -> Iterator[OpenDump]:
 
 
 def read_sql_file(path: Path, *, collection: str | None) -> Reading:
-    """Read one dump file whole. Without a `collection` it is recognised by its columns id, vector and payload.
+    """Read one dump whole: a file, or a folder in pg_dump's directory format.
 
+    Without a `collection` it is recognised by its columns id, vector and payload.
     Raises NotFoundError, and UnreachableError where the disk does not give it.
     """
     digest = hashlib.sha256()
@@ -94,8 +98,9 @@ def read_sql_file(path: Path, *, collection: str | None) -> Reading:
             if "copy" in dump.wrapping:
                 raise damage("not_a_dump", "the file holds rows in COPY's binary form, and nothing says whose")
             contents = read_sql(dump.blocks, collection=collection)
-        if "archive" in dump.wrapping:
-            contents = replace(contents, format="custom")
+        innermost = dump.wrapping[-1]
+        if innermost == "custom" or innermost == "directory":
+            contents = replace(contents, format=innermost)
     except DumpDamage as damaged:
         return Reading(replace(NOTHING, verdict=Verdict((damaged.reason,))), {})
     return Reading(contents, {path: digest.hexdigest()} if contents.verdict.ok else {})

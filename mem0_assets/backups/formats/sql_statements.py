@@ -8,7 +8,7 @@ begins and that it came to its end. All other SQL is passed over; what is not SQ
 import re
 from collections.abc import Iterable, Sized
 
-from mem0_assets.backups.formats.container import DumpDamage, damage
+from mem0_assets.backups.formats.damage import DumpDamage, damage
 from mem0_assets.backups.formats.dump_tables import Column, DumpTable, RowReader
 from mem0_assets.backups.formats.memory_rows import SHAPE, string_value
 from mem0_assets.backups.formats.sql_lexer import CLIENT_WORDS, SqlLexer, Token

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from mem0_assets.backups.formats.container import DumpDamage, damage
+from mem0_assets.backups.formats.damage import DumpDamage, damage
 from mem0_assets.backups.formats.sql_loader import LoadFailedError, load_dump
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
 from mem0_assets.live.programs import Program, find_program

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from mem0_assets.backups.formats.container import damage, open_dump
+from mem0_assets.backups.formats.container import open_dump
+from mem0_assets.backups.formats.damage import damage
 from mem0_assets.backups.formats.sql_reader import DumpContents, read_sql
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
 from mem0_assets.live.namespaces import NAMESPACE_SQL
