@@ -25,6 +25,7 @@ from mem0_assets.backups.formats.compression import (
 )
 from mem0_assets.backups.formats.damage import damage
 from mem0_assets.backups.formats.file_blocks import Digest, file_blocks
+from mem0_assets.backups.formats.read_ahead import read_ahead
 
 # A healthy pg_restore writes as fast as it is fed.
 PG_RESTORE_PATIENCE_SECONDS = 60.0
@@ -106,7 +107,8 @@ def _text(
 ) -> Generator[bytes, None, None]:
     if wrapping[-1] == "custom":
         return custom_text(source, pg_restore, patience)
-    return iter(source)
+    unpacked = len(wrapping) > 1 and wrapping[-1] == "plain"
+    return read_ahead(iter(source)) if unpacked else iter(source)
 
 
 def _unwrapped(source: ByteSource) -> tuple[tuple[Wrapping, ...], ByteSource]:

@@ -48,7 +48,7 @@ class SqlFormat:
         return write_sql(source.pg_dump(), folder, name, progress=source.progress)
 
     def read(self, paths: Sequence[Path], *, collection: str | None) -> Reading:
-        return read_sql_file(paths[0], collection=collection)
+        return read_sql_file(paths[0], collection=collection, hashed=True)
 
     def load(
         self, program: Program, settings: dict[str, Any], files: Load, *, parameters: Mapping[str, str], jobs: int

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from mem0_assets.backups.formats.span import Span
 from mem0_assets.live.namespaces import namespace_of
 
 SHAPE = frozenset({"id", "vector", "payload"})
@@ -27,15 +28,19 @@ class MemoryRows:
 
     namespaces: Counter[str] = field(default_factory=Counter)
     dimensions: Counter[int] = field(default_factory=Counter)
+    last_number: bytes | None = None
 
-    def add(self, vector: bytes | bytearray | None, payload: bytes | None, encoding: str) -> None:
-        """Count one row: its vector in text form and its payload as JSON, where None is NULL.
+    def add(self, number: bytes | None, vector: Span | None, payload: bytes | None, encoding: str) -> None:
+        """Count one row: its id, its vector in text form and its payload as JSON, where None is NULL.
 
         Raises RowFault, and then counts nothing.
         """
+        if number == self.last_number and number is not None:
+            raise RowFault("its id is that of the row before it")
+        self.last_number = number
         dimensions = 0
         if vector is not None:
-            if not (vector.startswith(b"[") and vector.endswith(b"]")):
+            if not (vector.starts_with(b"[") and vector.ends_with(b"]")):
                 raise RowFault("its vector is none")
             dimensions = vector.count(b",") + 1
         self.tally(dimensions, payload, encoding)
@@ -54,14 +59,14 @@ class MemoryRows:
             self.dimensions[dimensions] += 1
 
 
-def copy_field(raw: bytes | bytearray) -> bytes | None:
+def copy_field(raw: bytes) -> bytes | None:
     """The value of a field of a COPY line: its escapes resolved; None for NULL."""
     if raw == b"\\N":
         return None
     if b"\\" not in raw:
-        return bytes(raw)
+        return raw
     if b"\\" not in raw.replace(b"\\\\", b""):  # What jsonb brings: its own backslashes, doubled.
-        return bytes(raw.replace(b"\\\\", b"\\"))
+        return raw.replace(b"\\\\", b"\\")
     return _COPY_ESCAPE.sub(_unescaped, raw)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from mem0_assets.backups.formats.damage import DumpDamage, damage
+from mem0_assets.backups.formats.span import Span
 
 Kind = Literal["word", "name", "string", "escape string", "number", "sign", "comment", "command", "message", "end"]
 
@@ -35,8 +36,13 @@ _TOKEN = re.compile(
     rb"|(?P<sign>.)",
     re.DOTALL,
 )
-# No row of PostgreSQL is longer than this in text form; a longer line is no row, and reading it would take the memory.
+# No row of PostgreSQL is longer than this in text form: a longer line is none.
 MAX_LINE_BYTES = 1 << 30
+# What is longer than this is no memory, and is not kept whole: only where it ends, and how many fields it has, matter.
+_LONGEST_KEPT_BYTES = 1 << 26
+_KEPT_EDGE_BYTES = 1 << 20
+_MOST_COLUMNS = 1600
+
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
 
 
@@ -59,6 +65,7 @@ class SqlLexer:
         self._buffer = bytearray()
         self._at = 0
         self._dropped = 0
+        self._forgotten = 0
         self._ended = False
         self._damage: DumpDamage | None = None
         self._given_back: list[Token] = []
@@ -73,12 +80,12 @@ class SqlLexer:
     @property
     def place(self) -> str:
         """Where the next token begins, for people."""
-        return f"byte {self._dropped + self._at} of the text"
+        return f"byte {self._dropped + self._at - self._forgotten} of the text"
 
     def _fill(self) -> bool:
         """Bring in the next block and forget what was read; False where the text has ended."""
-        if len(self._buffer) - self._at > self._max_bytes:
-            self._refuse_length()
+        if len(self._buffer) - self._at + self._forgotten > self._max_bytes:
+            raise damage("corrupt", f"a line or a string of more than {self._max_bytes} bytes at {self.place}")
         block = self._next_block()
         self._ended = not block
         zero = block.find(b"\0")
@@ -106,37 +113,58 @@ class SqlLexer:
             self._damage = damaged
             return b""
 
-    def _refuse_length(self) -> None:
-        raise damage("corrupt", f"a line or a string of more than {self._max_bytes} bytes at {self.place}")
-
     def _find(self, wanted: bytes, start: int) -> int:
         """Where `wanted` is next, from `start` bytes after the token's beginning, counted from there too; -1 if not."""
         while True:
             found = self._buffer.find(wanted, self._at + start)
             if found >= 0:
-                if found - self._at > self._max_bytes:
-                    self._refuse_length()
                 return found - self._at
             start = max(start, len(self._buffer) - self._at - len(wanted) + 1)
+            start -= self._forget_middle(start)
             if not self._more():
                 return -1
+
+    def _forget_middle(self, passed: int) -> int:
+        """Forget the midst of a line or a string too long to be a memory, of which `passed` bytes were looked at.
+
+        Its tabs are kept, for a row's fields to be counted, and an even number of bytes goes, for backslashes come in
+        pairs. Returns how many went.
+        """
+        if passed <= _LONGEST_KEPT_BYTES:
+            return 0
+        start, end = self._at + _KEPT_EDGE_BYTES, self._at + passed - _KEPT_EDGE_BYTES
+        tabs = min(self._buffer.count(b"\t", start, end), _MOST_COLUMNS)
+        end -= (end - start - tabs) % 2
+        self._buffer[start:end] = b"\t" * tabs
+        gone = end - start - tabs
+        self._dropped += gone
+        self._forgotten += gone
+        return gone
 
     def _take(self, end: int) -> bytes:
         """The bytes up to `end`, counted from the token's beginning, and on to what follows them."""
         text = bytes(self._buffer[self._at : self._at + end])
-        self._at += end
+        self._move_to(self._at + end)
         return text
+
+    def _move_to(self, at: int) -> None:
+        """Go on to the next token or line."""
+        self._at = at
+        self._forgotten = 0
 
     def _line(self) -> bytes:
         end = self._find(b"\n", 0)
         return self._take(end if end >= 0 else len(self._buffer) - self._at)
 
-    def lines(self) -> Iterator[bytearray]:
-        """Every whole line from here on, without its newline. What follows the last newline is left unread."""
-        while (end := self._find(b"\n", 0)) >= 0:
-            start = self._at
-            self._at = start + end + 1
-            yield self._buffer[start : start + end]
+    def lines(self) -> Iterator[Span]:
+        """Every whole line from here on, without its newline; each is good until the next is asked for.
+
+        What follows the last newline is left unread.
+        """
+        while (length := self._find(b"\n", 0)) >= 0:
+            line = Span(self._buffer, self._at, self._at + length)
+            self._move_to(line.end + 1)
+            yield line
 
     def rest_of_line(self) -> bytes:
         """What is left of this line, without its newline, which is passed over."""
@@ -251,11 +279,12 @@ class SqlLexer:
             edge = _COMMENT_EDGE.search(self._buffer, self._at + end)
             if edge is None:
                 end = max(end, len(self._buffer) - self._at - 1)
+                end -= self._forget_middle(end)
                 if not self._more():
                     raise damage("truncated", f"the text ends inside the comment opened at {self.place}")
                 continue
             depth += 1 if edge.group() == b"/*" else -1
             end = edge.end() - self._at
             if depth == 0:
-                self._at += end
+                self._move_to(self._at + end)
                 return

@@ -364,16 +364,16 @@ class SqlStatements:
             raise self._damage("corrupt", f"the rows of {rows.table.name} begin where they must not")
         windows = rest.endswith(b"\r")
         for line in lexer.lines():
-            if windows and line.endswith(b"\r"):
-                line = line[:-1]
-            if line == b"\\.":
+            if windows and line.ends_with(b"\r"):
+                line = line._replace(end=line.end - 1)
+            if line.equals(b"\\."):
                 return
             if not rows.copy_line(line):
-                self._look_for_error(line)
+                self._look_for_error(line.value())
         self._look_for_error(lexer.rest_of_line())
         raise damage("truncated", f"the text ends inside the rows of {rows.table.name}")
 
-    def _look_for_error(self, data: bytes | bytearray) -> None:
+    def _look_for_error(self, data: bytes) -> None:
         error = _ERROR_IN_DATA.search(data)
         if error:
             self._client_said(error.group())

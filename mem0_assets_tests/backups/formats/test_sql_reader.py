@@ -617,7 +617,7 @@ def test_without_a_name_the_largest_table_of_the_shape_is_the_collection() -> No
     for name, rows in parts.items():
         columns = b"(a text, b text, c text)" if name == "users" else b"(id uuid, vector vector(2), payload jsonb)"
         text += b"CREATE TABLE public.%s %s;\nCOPY public.%s FROM stdin;\n" % (name.encode(), columns, name.encode())
-        text += b"x\t[1,2]\t{}\n" * rows + b"\\.\n"
+        text += b"".join(b"%d\t[1,2]\t{}\n" % row for row in range(rows)) + b"\\.\n"
     contents = judge(text + END)
     assert contents.verdict.ok
     assert contents.collection == "old"
