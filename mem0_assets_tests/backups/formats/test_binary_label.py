@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mem0_assets.backups.formats.binary_label import Label, read_label
-from mem0_assets.backups.formats.container import DumpDamage
+from mem0_assets.backups.formats.damage import DumpDamage
 from mem0_assets.errors import NotFoundError
 from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets_tests.binary_dump import label_of, packed

@@ -11,7 +11,7 @@ import pytest
 from mem0_assets.backups.formats import crew
 from mem0_assets.backups.formats.binary_label import Label, read_label
 from mem0_assets.backups.formats.binary_loader import load_binary
-from mem0_assets.backups.formats.container import DumpDamage
+from mem0_assets.backups.formats.damage import DumpDamage
 from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes
 from mem0_assets.errors import UnreachableError
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
