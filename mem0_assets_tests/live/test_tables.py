@@ -153,8 +153,8 @@ def test_types_that_mean_the_same_everywhere_are_carried_as_they_are(typed: Depl
 
 def test_a_column_of_a_type_that_means_something_else_elsewhere_makes_its_table_text(typed: Deployment) -> None:
     kinds = [kind for group in TEXT.values() for kind in group]
-    found = _layouts(typed, {kind: f"id int, it {kind}" for kind in kinds})
-    assert {kind for kind in kinds if found[kind].binary} == set()
+    found = _layouts(typed, {f"of {kind}": f"id int, it {kind}" for kind in kinds})
+    assert {kind for kind in kinds if found[f"of {kind}"].binary} == set()
     assert found["memories"].binary
 
 
