@@ -78,6 +78,7 @@ def load_dump(
             finally:
                 child.kill()  # nothing happens to one that has ended by itself
                 limit.cancel()
+                limit.join()
         ended = time.monotonic()
         complaints.seek(0)
         _require_success(status, complaints.read().decode("utf-8", "replace"), ended - started >= seconds)
