@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from mem0_assets.backups.formats.memory_rows import SHAPE, MemoryRows, RowFault, copy_field
+from mem0_assets.backups.formats.memory_rows import SHAPE, UUID, MemoryRows, RowFault, copy_field
 from mem0_assets.backups.formats.span import Span
+from mem0_assets.backups.formats.sql_lexer import FORGOTTEN
 from mem0_assets.verdicts import Reason
 
 
@@ -13,14 +14,15 @@ class Column:
 
     name: str
     dimensions: int | None = None
+    is_uuid: bool = False
 
 
 @dataclass
 class DumpTable:
     """The tally of one table of one database of the dump.
 
-    `columns` is None until a statement told them. `created` and `copied` count its CREATE TABLE and COPY statements:
-    a dump that holds a table twice cannot be trusted to say how much is in it.
+    `columns` is None until a statement told them. `created` counts its CREATE TABLE statements, `copied` its COPY
+    statements and its series of INSERTs: a dump that holds a table twice cannot be trusted to say how much is in it.
     """
 
     name: str
@@ -70,6 +72,8 @@ class DumpTable:
     def faults(self) -> list[Reason]:
         """The reasons against this table's rows."""
         reasons = []
+        if self.created > 1:
+            reasons.append(Reason("corrupt", f"the dump creates {self.name} {self.created} times"))
         if self.faulty:
             rows = f"{self.faulty} of {self.rows} rows of {self.name} are damaged"
             reasons.append(Reason("corrupt", f"{rows}; the first is {self.first_fault}"))
@@ -94,6 +98,7 @@ class RowReader:
         self._encoding = encoding
         self._width = None if names is None else len(names)
         known = names is not None and set(names) >= SHAPE
+        self._numbered = any(column.name == "id" and column.is_uuid for column in table.columns or ())
         self._places = tuple(map(names.index, ("id", "vector", "payload"))) if names and known else None
 
     def copy_line(self, line: Span) -> bool:
@@ -132,6 +137,10 @@ class RowReader:
 
     def _memory(self, number: bytes | None, vector: Span | None, payload: bytes | None) -> bool:
         try:
+            if (payload and FORGOTTEN in payload) or (vector and vector.holds(FORGOTTEN)):
+                raise RowFault("it is longer than any memory")
+            if self._numbered and number is not None and not UUID.fullmatch(number):
+                raise RowFault("its id is none")
             self.table.memories.add(number, vector, payload, self._encoding)
         except RowFault as fault:
             self.table.fault(str(fault))
@@ -143,5 +152,9 @@ def _looks_like_memory(values: list[bytes | None]) -> bool:
     """Whether a row that came without any column names (--data-only --inserts) is one of mem0's."""
     if len(values) != 3:
         return False
-    _, vector, payload = values
-    return vector is not None and vector.startswith(b"[") and payload is not None and payload.startswith(b"{")
+    number, vector, payload = values
+    return (
+        (number is not None and UUID.fullmatch(number) is not None)
+        and (vector is None or vector.startswith(b"["))
+        and (payload is None or payload.startswith(b"{"))
+    )

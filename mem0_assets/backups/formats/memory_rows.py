@@ -12,6 +12,8 @@ from mem0_assets.backups.formats.span import Span
 from mem0_assets.live.namespaces import namespace_of
 
 SHAPE = frozenset({"id", "vector", "payload"})
+# All that PostgreSQL reads as a uuid.
+UUID = re.compile(rb"\{?(?:[0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}\}?")
 
 _COPY_ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _STRING_ESCAPE = re.compile(rb"''|\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)

@@ -19,6 +19,9 @@ class Span(NamedTuple):
     def ends_with(self, wanted: bytes) -> bool:
         return self.text.endswith(wanted, self.start, self.end)
 
+    def holds(self, wanted: bytes) -> bool:
+        return self.text.find(wanted, self.start, self.end) >= 0
+
     def count(self, wanted: bytes) -> int:
         return self.text.count(wanted, self.start, self.end)
 

@@ -38,10 +38,12 @@ _TOKEN = re.compile(
 )
 # No row of PostgreSQL is longer than this in text form: a longer line is none.
 MAX_LINE_BYTES = 1 << 30
-# What is longer than this is no memory, and is not kept whole: only where it ends, and how many fields it has, matter.
+# What is longer is not kept whole. A memory would be refused for it; of other rows only the number of fields matters.
 _LONGEST_KEPT_BYTES = 1 << 26
 _KEPT_EDGE_BYTES = 1 << 20
 _MOST_COLUMNS = 1600
+# Stands where something was left out. No text of PostgreSQL holds a zero byte.
+FORGOTTEN = b"\0"
 
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
 
@@ -127,16 +129,17 @@ class SqlLexer:
     def _forget_middle(self, passed: int) -> int:
         """Forget the midst of a line or a string too long to be a memory, of which `passed` bytes were looked at.
 
-        Its tabs are kept, for a row's fields to be counted, and an even number of bytes goes, for backslashes come in
-        pairs. Returns how many went.
+        Its tabs are kept, for a row's fields to be counted, and FORGOTTEN marks the place. What comes after it begins with
+        no half of a pair of backslashes. Returns how many bytes went.
         """
         if passed <= _LONGEST_KEPT_BYTES:
             return 0
         start, end = self._at + _KEPT_EDGE_BYTES, self._at + passed - _KEPT_EDGE_BYTES
-        tabs = min(self._buffer.count(b"\t", start, end), _MOST_COLUMNS)
-        end -= (end - start - tabs) % 2
-        self._buffer[start:end] = b"\t" * tabs
-        gone = end - start - tabs
+        held = self._buffer[self._at : end]
+        end -= (len(held) - len(held.rstrip(b"\\"))) % 2
+        kept = b"\t" * min(self._buffer.count(b"\t", start, end), _MOST_COLUMNS) + FORGOTTEN
+        self._buffer[start:end] = kept
+        gone = end - start - len(kept)
         self._dropped += gone
         self._forgotten += gone
         return gone

@@ -18,7 +18,7 @@ from mem0_assets.backups.formats.damage import DumpDamage, damage
 from mem0_assets.backups.formats.dump_tables import DumpTable
 from mem0_assets.backups.formats.file_blocks import Digest
 from mem0_assets.backups.formats.sql_lexer import MAX_LINE_BYTES
-from mem0_assets.backups.formats.sql_statements import Place, SqlStatements
+from mem0_assets.backups.formats.sql_statements import SqlStatements
 from mem0_assets.live.programs import ClientMissingError, newest_program
 from mem0_assets.verdicts import OK, Reason, Verdict
 
@@ -136,7 +136,7 @@ def judge(statements: SqlStatements, reasons: list[Reason], *, collection: str |
     found = collection if collection is not None else _most_likely(tables)
     held = [table for table in tables.get(found or "", []) if table.is_memories]
     reasons += [fault for parts in tables.values() for table in parts for fault in table.faults()]
-    reasons += _rows_without_a_table(statements.tables)
+    reasons += _rows_without_a_table(statements)
     if not reasons:
         reasons += _judge_content(found, held, tables)
     return _contents(statements, tables, found if held else None, held, Verdict(tuple(dict.fromkeys(reasons))))
@@ -162,17 +162,16 @@ def _most_likely(tables: dict[str, list[DumpTable]]) -> str | None:
     return max(sorted(shaped), key=lambda name: shaped[name], default=None)
 
 
-def _rows_without_a_table(tables: dict[Place, DumpTable]) -> list[Reason]:
-    """The reasons against memories for a table that the dump, which creates others, does not create.
+def _rows_without_a_table(statements: SqlStatements) -> list[Reason]:
+    """The reasons against memories for a table that the dump does not create, though it has more than rows.
 
     Such a dump was edited, or a name in it is damaged; and loading it fails. (Tables of other shapes may belong to an
     extension, which creates them.)
     """
-    creating = {section for (section, _, _), table in tables.items() if table.created}
     return [
         Reason("corrupt", f"there are rows of {table.name} in the dump, which it does not create")
-        for (section, _, _), table in tables.items()
-        if section in creating and table.is_memories and not table.created
+        for (section, _, _), table in statements.tables.items()
+        if section in statements.sections_with_schema and table.is_memories and not table.created
     ]
 
 

@@ -39,6 +39,8 @@ _CLUSTER_BEGINS = b"-- PostgreSQL database cluster dump"
 _CLUSTER_ENDS = b"-- PostgreSQL database cluster dump complete"
 _RULE = b"--"
 _NEXT_DATABASE = re.compile(rb'-- Database ".*" dump')
+# Of a memory in INSERT form: its payload, or its vector, is the last value.
+_ENDS_OF_ROW = (b"}');", b"]');")
 _SERVER_VERSION = b"-- Dumped from database version "
 _PROGRAM_VERSION = b"-- Dumped by pg_dump version "
 _CONNECT_BY_KEYWORDS = re.compile(rb"dbname='((?:[^'\\]|\\.)*)'", re.DOTALL)
@@ -74,7 +76,8 @@ class SqlStatements:
     """Reads a dump to its end with `read`, which raises DumpDamage where it cannot be followed any further.
 
     What was found until there stands in `tables` (by section, database and name), `client_messages` (at most one
-    reason, `dump_failed`), `server_version`, `pg_dump_version` and `database` (connected to last, or to be created).
+    reason, `dump_failed`), `sections_with_schema` (which of the dumps in the file have more than rows),
+    `server_version`, `pg_dump_version` and `database` (connected to last, or to be created).
     """
 
     def __init__(self, blocks: Iterable[bytes], *, max_bytes: int) -> None:
@@ -86,6 +89,8 @@ class SqlStatements:
         self._restricted: bytes | None = None
         self._last_comment = b""
         self._ended_by = b""
+        self._filled: DumpTable | None = None
+        self.sections_with_schema: set[int] = set()
         self.tables: dict[Place, DumpTable] = {}
         self.client_messages: list[Reason] = []
         self.server_version: str | None = None
@@ -127,6 +132,10 @@ class SqlStatements:
             self._ended_by = b""
             self._section += 1
             self._in_cluster |= text == _CLUSTER_BEGINS
+        elif text.endswith(_ENDS_OF_ROW):
+            raise damage(
+                "corrupt", f"a row stands in a comment, as where a newline was lost, before {self._lexer.place}"
+            )
         elif self._in_cluster and _NEXT_DATABASE.fullmatch(text):
             self._ended_by = b""
         elif text.startswith(_SERVER_VERSION):
@@ -226,6 +235,8 @@ class SqlStatements:
                     return
             elif before == b"insert" and word == b"into" and what not in _HOLDERS_OF_STATEMENTS:
                 raise damage("corrupt", f"a statement runs into the next one, before {self._lexer.place}")
+            elif before == b"add" and word == b"constraint":
+                self.sections_with_schema.add(self._section)
             elif what in _ROUTINES and not brackets:
                 bodies = _depth_of_bodies(bodies, word)
             before = word
@@ -269,6 +280,8 @@ class SqlStatements:
         while token.kind == "word" and token.text.lower() in _MODIFIERS:
             token = self._next()
         what = token.text.lower()
+        if what != b"database":
+            self.sections_with_schema.add(self._section)
         if what == b"table":
             self._create_table()
         elif what == b"database":
@@ -300,7 +313,8 @@ class SqlStatements:
             entry, ended_by = self._entry()
             if entry and not (entry[0].kind == "word" and entry[0].text.lower() in _TABLE_CONSTRAINTS):
                 name = self._identifier(entry[0])
-                columns.append(Column(name, _vector_dimensions(entry[1:])))
+                is_uuid = [token.text for token in entry[1:2]] == [b"uuid"]
+                columns.append(Column(name, _vector_dimensions(entry[1:]), is_uuid))
                 self._refuse_too_many(columns)
         return tuple(columns)
 
@@ -344,6 +358,7 @@ class SqlStatements:
             raise damage("wrong_content", message)
         if words == [b"from", b"stdin"]:
             table.copied += 1
+            self._filled = None
             self._copy_rows(self._rows_of(table, names))
 
     def _rows_of(self, table: DumpTable, names: tuple[str, ...] | None) -> RowReader:
@@ -393,6 +408,9 @@ class SqlStatements:
         if word != b"values":
             raise self._damage("wrong_content", f"the rows of {table.name} come from a query, not from the dump")
         rows = self._rows_of(table, names)
+        if table is not self._filled:
+            self._filled = table
+            table.copied += 1
         token = _COMMA
         while token == _COMMA:
             if self._next() != _OPEN:

@@ -34,7 +34,7 @@ def test_a_large_dump_of_small_ratio_and_a_small_one_of_large_ratio_are_none() -
 @pytest.mark.parametrize("what", ["zeros", "letters", "rows", "twice"])
 def test_every_kind_of_bomb_ends_with_a_code(tmp_path: Path, what: str, wrap: object) -> None:
     assert callable(wrap)
-    begin = dump_text({"alice": 3}).removesuffix(dump_text({"alice": 3}).partition(b"\\.\n")[2])[:-3]
+    begin = dump_text({"alice": 3}).partition(b"\\.\n")[0]
     bombs = {
         "zeros": (begin + bytes(20 << 20), "corrupt"),
         "letters": (begin + b"a" * (80 << 20), "truncated"),

@@ -7,7 +7,7 @@ import random
 import re
 import subprocess
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from mem0_assets.backups.formats import sql_lexer
 from mem0_assets.backups.formats.container import open_dump
 from mem0_assets.backups.formats.damage import damage
 from mem0_assets.backups.formats.sql_reader import DumpContents, read_sql
@@ -562,6 +563,90 @@ def test_rows_from_a_query_are_not_in_the_file() -> None:
     assert contents.verdict.codes == ["wrong_content"]
 
 
+def _rows_as_inserts(text: bytes) -> bytes:
+    """The same dump with INSERTs in place of COPY."""
+    before, _, rest = text.partition(b"COPY public.memories (id, vector, payload) FROM stdin;\n")
+    rows, _, after = rest.partition(b"\\.\n")
+    inserts = [
+        b"INSERT INTO public.memories VALUES ('%s');\n" % row.replace(b"\t", b"', '") for row in rows.splitlines()
+    ]
+    return before + b"".join(inserts) + after
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b";\nINSERT INTO public.memories", b";\n--NSERT INTO public.memories"),
+        (b";\nINSERT INTO public.memories", b";\nINSERT INTO public.meiories"),
+        (b"CREATE TABLE public.memories (id uuid NOT NULL, vector public.vector(3), payload jsonb);\n", b""),
+        (b"\n\n--\n-- PostgreSQL database dump complete", b"\nCREATE TABLE public.memories (id uuid);\n--\n-- Postgre"),
+    ],
+    ids=["a row in a comment", "a row of a table that is not created", "a table lost", "a table created twice"],
+)
+def test_rows_that_would_not_be_loaded_are_not_passed_over(old: bytes, new: bytes) -> None:
+    """All found by damaging real dumps at random (benchmarks/fuzz.py): each was called ok with a memory less, or more."""
+    text = _rows_as_inserts(dump_text({"alice": 3}))
+    assert judge(text).verdict.ok
+    assert old in text or b"PostgreSQL" in old
+    assert not judge(text.replace(old, new, 1)).verdict.ok
+
+
+@pytest.mark.parametrize("form", [bytes, _rows_as_inserts], ids=["COPY", "INSERT"])
+@pytest.mark.parametrize("number", [b"1", b"", b"00000000-0000-4000-80000000000", b"x" * 36])
+def test_an_id_that_is_none_is_corrupt(form: Callable[[bytes], bytes], number: bytes) -> None:
+    text = form(dump_text({"alice": 3}))
+    first = re.search(rb"[0-9a-f]{32}", text)
+    assert first is not None
+    verdict = judge(text.replace(first.group(), number, 1)).verdict
+    assert verdict.codes == ["corrupt"]
+    assert "its id is none" in verdict.sentence()
+
+
+@pytest.mark.parametrize("form", [bytes, _rows_as_inserts], ids=["COPY", "INSERT"])
+def test_a_row_that_is_twice_in_succession_is_corrupt(form: Callable[[bytes], bytes]) -> None:
+    text = form(dump_text({"alice": 3}))
+    row = next(line for line in text.splitlines(keepends=True) if b"memory 1" in line)
+    verdict = judge(text.replace(row, row * 2)).verdict
+    assert verdict.codes == ["corrupt"]
+    assert "its id is that of the row before it" in verdict.sentence()
+
+
+@pytest.mark.parametrize("letter", [b"a", b"\t", b"''", b"\\\\"])
+@pytest.mark.parametrize("form", [bytes, _rows_as_inserts], ids=["COPY", "INSERT"])
+def test_what_is_longer_than_any_memory_is_passed_over_with_little_memory(
+    form: Callable[[bytes], bytes], letter: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_lexer, "_LONGEST_KEPT_BYTES", 1 << 14)
+    monkeypatch.setattr(sql_lexer, "_KEPT_EDGE_BYTES", 1 << 10)
+    text = form(dump_text({"alice": 3}))
+    long = text.replace(b"memory 1 of", letter * 100_001 + b"memory 1 of", 1)
+    for size in (7000, 8192):
+        contents = read_sql(blocks_of(long, size), collection=None)
+        assert contents.verdict.codes == ["corrupt"]
+        assert "1 of 3 rows of memories are damaged; the first is row 2: it " in contents.verdict.sentence()
+        assert contents.total == 3
+        assert contents.uncompressed_bytes == len(long)
+
+
+@pytest.mark.parametrize("number", [10, 10_001])
+def test_a_long_row_of_another_table_is_counted_though_it_is_not_kept(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_lexer, "_LONGEST_KEPT_BYTES", 1 << 14)
+    monkeypatch.setattr(sql_lexer, "_KEPT_EDGE_BYTES", 1 << 10)
+    files = b"CREATE TABLE public.files (a text, b bytea, c text, d text);\n"
+    values = [b"x" * number * 10, b"\\\\x" + b"00" * number * 10, b"\\\\" * number * 3, b"y" + b"\\\\" * number * 3]
+    copy = b"COPY public.files (a, b, c, d) FROM stdin;\n" + b"\t".join(values) + b"\n\\.\n"
+    insert = b"INSERT INTO public.files VALUES (E'" + b"', E'".join(values) + b"');\n"
+    text = dump_text({"alice": 3})
+    for rows in (copy, insert):
+        contents = read_sql(
+            blocks_of(text.replace(b"CREATE TABLE", files + rows + b"CREATE TABLE"), 4096), collection=None
+        )
+        assert contents.verdict.sentence() == "ok"
+        assert contents.tables == {"files": 1, "memories": 3}
+
+
 # --- whole dumps of the wrong thing ---
 
 HEAD = b"""--
@@ -617,7 +702,7 @@ def test_without_a_name_the_largest_table_of_the_shape_is_the_collection() -> No
     for name, rows in parts.items():
         columns = b"(a text, b text, c text)" if name == "users" else b"(id uuid, vector vector(2), payload jsonb)"
         text += b"CREATE TABLE public.%s %s;\nCOPY public.%s FROM stdin;\n" % (name.encode(), columns, name.encode())
-        text += b"".join(b"%d\t[1,2]\t{}\n" % row for row in range(rows)) + b"\\.\n"
+        text += b"".join(b"%032d\t[1,2]\t{}\n" % row for row in range(rows)) + b"\\.\n"
     contents = judge(text + END)
     assert contents.verdict.ok
     assert contents.collection == "old"
