@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from mem0_assets.backups.formats.damage import damage
 from mem0_assets.backups.formats.memory_rows import SHAPE, UUID, MemoryRows, RowFault, copy_field
 from mem0_assets.backups.formats.span import Span
 from mem0_assets.backups.formats.sql_lexer import FORGOTTEN
 from mem0_assets.verdicts import Reason
+
+MOST_FAULTY_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,11 @@ class DumpTable:
         self.first_fault = self.first_fault or rows.first_fault
 
     def fault(self, what: str) -> None:
-        """Note that the row counted last could not be loaded."""
+        """Note that the row counted last could not be loaded. Raises DumpDamage where so many could not: a bomb of rows."""
         self.faulty += 1
         self.first_fault = self.first_fault or f"row {self.rows}: {what}"
+        if self.faulty > MOST_FAULTY_ROWS:
+            raise damage("corrupt", f"so many rows of {self.name} are damaged that the rest was not read")
 
     def faults(self) -> list[Reason]:
         """The reasons against this table's rows."""

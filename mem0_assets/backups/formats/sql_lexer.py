@@ -39,7 +39,7 @@ _TOKEN = re.compile(
 # No row of PostgreSQL is longer than this in text form: a longer line is none.
 MAX_LINE_BYTES = 1 << 30
 # What is longer is not kept whole. A memory would be refused for it; of other rows only the number of fields matters.
-_LONGEST_KEPT_BYTES = 1 << 26
+_LONGEST_KEPT_BYTES = 1 << 25
 _KEPT_EDGE_BYTES = 1 << 20
 _MOST_COLUMNS = 1600
 # Stands where something was left out. No text of PostgreSQL holds a zero byte.

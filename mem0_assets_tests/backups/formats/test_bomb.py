@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from mem0_assets.backups.formats import bomb
+from mem0_assets.backups.formats import bomb, dump_tables
 from mem0_assets.backups.formats.bomb import without_bomb
 from mem0_assets.backups.formats.damage import DumpDamage
+from mem0_assets.backups.formats.sql_reader import read_sql
 from mem0_assets.backups.validation import verify
 from mem0_assets_tests.forged import dump_text
 
@@ -44,6 +45,15 @@ def test_every_kind_of_bomb_ends_with_a_code(tmp_path: Path, what: str, wrap: ob
     text, code = bombs[what]
     (tmp_path / "bomb").write_bytes(wrap(text))
     assert verify(tmp_path / "bomb").verdict.codes == [code]
+
+
+def test_a_bomb_of_damaged_rows_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump_tables, "MOST_FAULTY_ROWS", 1000)
+    text = dump_text({"alice": 3}).partition(b"\\.\n")[0]
+    contents = read_sql(itertools.chain([text], itertools.repeat(ROW * 100)), collection=None)
+    assert contents.verdict.codes == ["corrupt", "corrupt"]
+    assert "the rest was not read" in contents.verdict.sentence()
+    assert contents.total < 1200
 
 
 def test_repetitive_memories_are_counted(tmp_path: Path) -> None:
