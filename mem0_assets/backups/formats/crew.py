@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from mem0_assets.backups.formats.pg_dump import silent
+from mem0_assets.backups.formats.quick_switches import quick_switches
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ class Crew:
 
         No thread is left when it returns or raises.
         """
-        with ThreadPoolExecutor(self._jobs) as pool:
+        with quick_switches(), ThreadPoolExecutor(self._jobs) as pool:
             futures = [pool.submit(task) for task in tasks]
             try:
                 self._watch(futures)

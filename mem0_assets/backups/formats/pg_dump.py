@@ -3,13 +3,14 @@
 `pg_dump | gzip` in a shell is never used: its exit status is gzip's, and an empty dump is a valid 26-byte file.
 """
 
+import fcntl
 import os
 import re
 import selectors
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from mem0_assets.backups.files import CHUNK
@@ -19,6 +20,7 @@ from mem0_assets.live.programs import Program
 END_MARK = b"-- PostgreSQL database dump complete"
 STALL_SECONDS = 120.0
 LOCK_WAIT = "10s"
+_TAIL_BYTES = 512
 
 _ERROR = re.compile("error|fatal|panic", re.IGNORECASE)
 _NO_ERROR = re.compile("pg_dump: (warning|detail|hint): ")
@@ -69,7 +71,7 @@ class PgDump:
                 child.kill()
             for chunk in _chunks(child, self._stall_seconds):
                 plain += len(chunk)
-                tail = (tail + chunk)[-512:]
+                tail = (tail + chunk[-_TAIL_BYTES:])[-_TAIL_BYTES:]
                 yield chunk
             status = _status(child, self._stall_seconds)
             complaints.seek(0)
@@ -81,6 +83,15 @@ class PgDump:
         self._killed = True
         if self._child is not None:
             self._child.kill()
+
+    @contextmanager
+    def killed_on_error(self) -> Iterator[None]:
+        """End the program when what reads it fails: nobody should wait for the next words of a server that is frozen."""
+        try:
+            yield
+        except BaseException:
+            self.kill()
+            raise
 
 
 def _evidence(program: Program, status: int, stderr: str, plain: int, tail: bytes) -> tuple[str, ...]:
@@ -141,10 +152,18 @@ def _running(command: list[str], settings: dict[str, Any], stderr: IO[bytes]) ->
         raise DumpFailedError(f"{command[0]} cannot be run: {error.strerror}") from None
     with child:
         try:
+            _widen(child.stdout)
             yield child
         finally:
             if child.poll() is None:
                 child.kill()
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Let the program write ahead while we compress: Linux's 64 KB keep it, and the server behind it, waiting for us."""
+    if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # more than this user may have: it works all the same
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, CHUNK)
 
 
 def client_environment(settings: dict[str, Any]) -> dict[str, str]:
