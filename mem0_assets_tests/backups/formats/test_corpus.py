@@ -98,7 +98,9 @@ PLACES = st.integers(0, 1 << 20)
     one=PLACES,
     other=PLACES,
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_where_a_checksum_stands_no_damage_is_called_ok(
     tmp_path: Path, text: Path, compress: Callable[[bytes], bytes], damage: Callable[..., bytes], one: int, other: int
 ) -> None:
@@ -119,7 +121,9 @@ def test_where_a_checksum_stands_no_damage_is_called_ok(
     one=PLACES,
     other=PLACES,
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_in_plain_text_no_small_damage_loses_a_memory_unseen(
     tmp_path: Path, text: Path, damage: Callable[..., bytes], one: int, other: int
 ) -> None:
