@@ -165,7 +165,10 @@ def main() -> int:
     for outcome, times in outcomes.most_common():
         print(f"{times:8,}  {outcome}")
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10:8,}  MiB at most")
-    return 1 if outcomes["FOUND"] else 0
+    if outcomes["FOUND"]:
+        return 1
+    kept.rmdir()
+    return 0
 
 
 def _hang(number: int, frame: FrameType | None) -> None:
