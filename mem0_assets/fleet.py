@@ -121,6 +121,25 @@ class Dump(_Strict):
     jobs: int = Field(default=2, ge=1, le=16)
 
 
+class Stores(_Strict):
+    """What belongs to a deployment beside its memories. What is not named is not kept, and every backup says so.
+
+    `application` is mem0's second database on the same server (users, API keys, settings; `mem0_app` in mem0's own compose
+    file), `history` its SQLite file, `files` the deployment's own (.env, compose file), `roles` the server's, without
+    passwords.
+    """
+
+    application: Name | None = None
+    history: FleetPath | None = None
+    files: Annotated[tuple[FleetPath, ...], Field(strict=False)] = ()
+    roles: bool = True
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The stores that are not kept."""
+        return tuple(name for name in type(self).model_fields if not getattr(self, name))
+
+
 class Schedule(_Strict):
     """When things run, as cron lines in one time zone; null turns one off."""
 
@@ -203,10 +222,18 @@ class Deployment(_Strict):
     name: str
     backups: Path
     postgres: Postgres
+    stores: Stores = Stores()
     dump: Dump = Dump()
     schedule: Schedule = Schedule()
     retention: Retention = Retention()
     limits: Limits = Limits()
+
+    @property
+    def application(self) -> Postgres | None:
+        """The application's database: on the server of the memories, by the same role."""
+        if self.stores.application is None:
+            return None
+        return self.postgres.model_copy(update={"database": self.stores.application})
 
 
 class TelegramSettings(_Strict):

@@ -6,6 +6,7 @@ in fleet.example.yaml, would be wrong one day. Passwords are known here by the n
 """
 
 import itertools
+import json
 import re
 import sys
 import textwrap
@@ -17,14 +18,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from mem0_assets.fleet import Alerting, Dump, Limits, Postgres, Retention, Schedule, TelegramSettings
+from mem0_assets.fleet import Alerting, Dump, Limits, Postgres, Retention, Schedule, Stores, TelegramSettings
 
 COLUMN = 40  # where comments begin
 WIDTH = 118
 HEADER = """\
 # fleet.yaml: the mem0 deployments that mem0-assets guards, and how.
 # Paths are relative to this file. No secret stands here: a key that ends in _env holds the name of a variable.
-# All values of alerts, dump, schedule, retention and limits are the defaults, and may be left out.
+# All values of alerts, stores, dump, schedule, retention and limits are the defaults, and may be left out.
 """
 TOP = {
     "backups_root": "One folder per deployment; best on another disk than the databases.",
@@ -54,6 +55,16 @@ SECTIONS: dict[str, tuple[type[BaseModel], str, dict[str, str]]] = {
             "password_env": "Variable with its password; remove the line where none is needed.",
             "database": "The database of the memories; mem0's own server uses postgres.",
             "collection": "The table of the memories; POSTGRES_COLLECTION_NAME of the mem0 server.",
+        },
+    ),
+    "stores": (
+        Stores,
+        "What is kept beside the memories; what is null is not, and backups say so.",
+        {
+            "application": "Database of users, keys and settings on the same server; mem0's own: mem0_app.",
+            "history": "mem0's SQLite file history.db, as this machine sees it.",
+            "files": "Files like .env and docker-compose.yaml; their secrets are masked.",
+            "roles": "The server's roles, without their passwords.",
         },
     ),
     "dump": (
@@ -179,8 +190,10 @@ def _line(key: str, comment: str, value: str = "") -> str:
 
 def _scalar(value: Any) -> str:
     """One value as YAML reads it back; quoted unless it is a plain word, a path or an address."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_scalar, value))}]"
     if not isinstance(value, str):
-        return "null" if value is None else str(value)
+        return json.dumps(value)
     if re.fullmatch(r"[\w./][\w./:-]*", value, re.ASCII) and yaml.safe_load(value) == value:
         return value
     return yaml.safe_dump(value, default_style='"', width=sys.maxsize, allow_unicode=True).strip()

@@ -7,28 +7,28 @@ dump beside a separate count would differ by every memory written in between, an
 import shutil
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import LiteralString
 
 import mem0_assets
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors, sha256_of, sync_folder, write_file, write_json
-from mem0_assets.backups.formats.dump_format import FORMATS
 from mem0_assets.backups.formats.pg_dump import STALL_SECONDS
-from mem0_assets.backups.formats.source import Progress, Source, Written
+from mem0_assets.backups.formats.source import Progress, Written
+from mem0_assets.backups.instant import Recorder, one
 from mem0_assets.backups.instructions import restore_instructions
 from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, Index, Manifest, checksums
+from mem0_assets.backups.stores import dump_application
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError
 from mem0_assets.fleet import Deployment, Tier
 from mem0_assets.live.census import Census, read_census
-from mem0_assets.live.postgres import SCHEMA, Connection, answers_within, connect, connection_settings, snapshot
-from mem0_assets.live.programs import Program, find_program
-from mem0_assets.live.tables import count_tables, user_tables
+from mem0_assets.live.postgres import SCHEMA, Connection
+from mem0_assets.live.programs import Program
+from mem0_assets.live.tables import count_tables
 
-QUERY_SECONDS = 30.0
 # Space that must be free beyond the last dump's size: half as much again, and never less than this.
 LEAST_FREE_BYTES = 64 << 20
 
@@ -58,7 +58,7 @@ def capture(
         with plain_disk_errors(catalog.root):
             _require_space(catalog)
             candidate = catalog.new_candidate((now or datetime.now(UTC)).astimezone(deployment.schedule.zone))
-            _fill(deployment, candidate, sequence, tuple(tiers), progress, stall_seconds)
+            _fill(deployment, candidate, sequence, tuple(tiers), Recorder(deployment.dump, progress, stall_seconds))
             return candidate
     except BaseException as error:
         if candidate is not None:
@@ -70,25 +70,20 @@ def capture(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the snapshot holds, by SQL; and the snapshot's name, by which pg_dump sees the very same."""
+    """What the snapshot of the memories' database holds, by SQL."""
 
     census: Census
     tables: dict[str, int]
     indexes: tuple[Index, ...]
     owner: str
-    snapshot: str
 
 
-def _fill(
-    deployment: Deployment,
-    candidate: Path,
-    sequence: int,
-    tiers: tuple[Tier, ...],
-    progress: Progress,
-    stall_seconds: float,
-) -> None:
+def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[Tier, ...], recorder: Recorder) -> None:
+    """Every store in turn, in the order that makes them agree: what mem0 writes last is read first, and copied last."""
     started = time.monotonic()
-    seen, program, written = _cut(deployment, candidate, progress, stall_seconds)
+    seen, program, memories = _memories(deployment, candidate, recorder)
+    application, application_files = dump_application(deployment, candidate, recorder)
+    written = (memories, application_files)
     manifest = Manifest(
         backup=candidate.name,
         deployment=deployment.name,
@@ -101,44 +96,32 @@ def _fill(
         format=deployment.dump.format,
         program=str(program),
         seconds=round(time.monotonic() - started, 3),
-        files=written.files,
-        warnings=written.warnings,
+        files=tuple(file for part in written for file in part.files),
+        warnings=tuple(warning for part in written for warning in part.warnings),
         made_by=f"mem0-assets {mem0_assets.__version__}",
         owner=seen.owner,
+        application=application,
+        left_out=deployment.stores.left_out,
     )
     _seal(candidate, manifest)
 
 
-def _cut(
-    deployment: Deployment, candidate: Path, progress: Progress, stall_seconds: float
-) -> tuple[_Seen, Program, Written]:
-    postgres, dump = deployment.postgres, deployment.dump
-    folder = candidate / "postgres"
-    folder.mkdir()
-    with connect(postgres, seconds=None) as connection, ExitStack() as held:
-        program = find_program("pg_dump", connection.info.server_version // 10000)
-        with answers_within(connection, QUERY_SECONDS):
-            tables = {*user_tables(connection), (SCHEMA, postgres.collection)}
-            try:
-                held.enter_context(snapshot(connection, tables))
-            except TableMissingError as error:
-                step = f"Restart nothing, mem0 would make an empty one; see `mem0-assets counts {deployment.name}`"
-                raise TableMissingError(error.message, next_step=step) from None
-        with answers_within(connection, QUERY_SECONDS):
-            seen = _look(connection, postgres.collection)
-        settings = connection_settings(postgres)
-        source = Source(postgres, connection, settings, seen.snapshot, program, dump.jobs, progress, stall_seconds)
-        written = FORMATS[dump.format].write(source, folder, f"mem0_{candidate.name}")
-    return seen, program, written
+def _memories(deployment: Deployment, candidate: Path, recorder: Recorder) -> tuple[_Seen, Program, Written]:
+    postgres, folder = deployment.postgres, candidate / "postgres"
+    name, look = f"mem0_{candidate.name}", partial(_look, postgres.collection)
+    try:
+        return recorder.record(postgres, folder, name, look, required=(SCHEMA, postgres.collection))
+    except TableMissingError as error:
+        step = f"Restart nothing, mem0 would make an empty one; see `mem0-assets counts {deployment.name}`"
+        raise TableMissingError(error.message, next_step=step) from None
 
 
-def _look(connection: Connection, collection: str) -> _Seen:
+def _look(collection: str, connection: Connection) -> _Seen:
     return _Seen(
         census=read_census(connection, collection),
         tables=count_tables(connection),
         indexes=_indexes(connection, collection),
-        owner=_one(connection, _OWNER, (SCHEMA, collection)),
-        snapshot=_one(connection, "SELECT pg_export_snapshot() AS value", ()),
+        owner=one(connection, _OWNER, SCHEMA, collection),
     )
 
 
@@ -147,7 +130,8 @@ def _seal(candidate: Path, manifest: Manifest) -> None:
     write_file(candidate / RESTORE, restore_instructions(manifest))
     digests = {file.path: file.sha256 for file in manifest.files} | {RESTORE: sha256_of(candidate / RESTORE)}
     write_file(candidate / CHECKSUMS, checksums(digests))
-    sync_folder(candidate / "postgres")
+    for folder in sorted({(candidate / file.path).parent for file in manifest.files}):
+        sync_folder(folder)
     write_json(candidate / f"{MANIFEST}.part", manifest.as_json())
     (candidate / f"{MANIFEST}.part").rename(candidate / MANIFEST)
     sync_folder(candidate)
@@ -175,9 +159,3 @@ def _indexes(connection: Connection, collection: str) -> tuple[Index, ...]:
         (SCHEMA, collection),
     ).fetchall()
     return tuple(Index(**row) for row in rows)
-
-
-def _one(connection: Connection, query: LiteralString, parameters: tuple[str, ...]) -> str:
-    row = connection.execute(query, parameters).fetchone()
-    assert row is not None
-    return str(row["value"])

@@ -5,7 +5,8 @@ Its commands are tested by running them as they stand. They restore beside the l
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -18,19 +19,41 @@ _LONGEST_NAME = 63
 _KEPT = "_replaced"
 
 
+@dataclass(frozen=True)
+class _Database:
+    """One database of the backup: as it was called, and as it is called while it lies beside the one there is."""
+
+    name: str
+    backup: str
+    owner: str | None
+    files: Sequence[BackupFile]
+
+    @property
+    def restored(self) -> str:
+        return _plain_name(self.name, f"_{self.backup}")
+
+    @property
+    def kept(self) -> str:
+        """What the one there is will be called when this one takes its place."""
+        whole = self.name + _KEPT
+        return whole if len(whole.encode()) <= _LONGEST_NAME else _plain_name(self.name, _KEPT)
+
+
 def restore_instructions(manifest: Manifest) -> str:
     """The text of RESTORE.md for this backup, with its own file names, versions and expected counts."""
     census, identity = manifest.census, manifest.census.identity
-    database = identity.database or "mem0"
-    restored = _plain_name(database, f"_{manifest.backup}")
-    kept = database + _KEPT if len((database + _KEPT).encode()) <= _LONGEST_NAME else _plain_name(database, _KEPT)
+    memories = _Database(identity.database or "mem0", manifest.backup, manifest.owner, manifest.files_of("postgres"))
+    databases = [memories]
+    if manifest.application:
+        files, owner = manifest.files_of("application"), manifest.application.owner
+        databases.append(_Database(manifest.application.database, manifest.backup, owner, files))
     expected = "\n".join(f"| {_cell(name)} | {count} |" for name, count in census.namespaces.items())
     return f"""# Restore the backup {manifest.backup} of {manifest.deployment}
 
 It holds **{census.total} memories** of {identity.dimensions or "unknown"} dimensions in the table `{census.collection}`,
-taken at {census.taken_at.isoformat()} from the database `{database}` (PostgreSQL {identity.server_version},
+taken at {census.taken_at.isoformat()} from the database `{memories.name}` (PostgreSQL {identity.server_version},
 pgvector {identity.pgvector_version}), by {manifest.program}.
-
+{_other_stores(manifest)}
 You need {_needs(manifest)} of PostgreSQL {_major(identity.server_version)} or newer, and a server of at least that
 version with pgvector. Run the commands in this folder, in bash. **Stop what writes to mem0 first** (its server and bots):
 a mem0 that starts before the data are back creates empty tables in their place.
@@ -52,19 +75,18 @@ sha256sum -c {CHECKSUMS}
 
 ## 3. Load into a new database, beside the one there is
 
-Nothing that exists is touched. An error stops it and leaves an unfinished database behind: read it, `dropdb {restored}`,
-again.
+Nothing that exists is touched. An error stops it and leaves an unfinished database behind: read it, then
+`dropdb {" ".join(one.restored for one in databases)}`, and again.
 
 ```bash
 set -euo pipefail
-createdb --template=template0 --encoding=UTF8 {restored}
-{_load(manifest.files, restored)}
+{_lines(map(_load, databases))}
 ```
 
 ## 4. Compare with what it must hold
 
 ```bash
-psql -X -v ON_ERROR_STOP=1 -d {restored} <<'SQL'
+psql -X -v ON_ERROR_STOP=1 -d {memories.restored} <<'SQL'
 {_count(census.collection)}
 SQL
 ```
@@ -77,15 +99,12 @@ SQL
 ## 5. Put it in the place of the old one
 
 Only when the numbers agree, and with mem0 still stopped. What was restored belongs to you; mem0 can read it only when it
-belongs to mem0's own role again. The old database is kept under another name.
+belongs to mem0's own role again. What it replaces is kept under another name.
 
 ```
-psql -X -v ON_ERROR_STOP=1 -d {restored} <<'SQL'
-{_give(restored, manifest.owner)}
-SQL
+{_lines(map(_give, databases))}
 psql -X -v ON_ERROR_STOP=1 --single-transaction -d template1 <<'SQL'
-ALTER DATABASE {_quoted(database)} RENAME TO {_quoted(kept)};
-ALTER DATABASE {_quoted(restored)} RENAME TO {_quoted(database)};
+{_lines(map(_swap, databases))}
 SQL
 ```
 
@@ -94,14 +113,39 @@ dimensions, or it cannot search what came back.
 """
 
 
-def _load(files: Sequence[BackupFile], database: str) -> str:
-    """The commands that load these files, in their order: SQL as it is, rows by their statement."""
-    psql = f"psql -X -q -v ON_ERROR_STOP=1 -d {database}"
-    loads = [f"--command={shlex.quote(file.statement)}" if file.statement else "--single-transaction" for file in files]
-    lines = ["export PGCLIENTENCODING=UTF8"] if any(file.statement for file in files) else []
-    for file, load in zip(files, loads, strict=True):
-        lines.append(f"{_unpack(file.path)} {shlex.quote(file.path)} | {psql} {load}")
+def _other_stores(manifest: Manifest) -> str:
+    """What else is in the backup, and what is not: nobody should look for it when it is needed."""
+    lines = []
+    if manifest.application:
+        lines.append(
+            f"With it: the application database `{manifest.application.database}` (users, API keys, settings)."
+        )
+    if manifest.left_out:
+        lines.append(
+            f"**Not in this backup:** {', '.join(manifest.left_out)} (not named under `stores` in fleet.yaml)."
+        )
+    return "\n" + _lines(lines) + "\n" if lines else ""
+
+
+def _lines(lines: Iterable[str]) -> str:
     return "\n".join(lines)
+
+
+def _load(database: _Database) -> str:
+    """The commands that make a database and load its files, in their order: SQL as it is, rows by their statement."""
+    psql = f"psql -X -q -v ON_ERROR_STOP=1 -d {database.restored}"
+    lines = [f"createdb --template=template0 --encoding=UTF8 {database.restored}"]
+    lines += ["export PGCLIENTENCODING=UTF8"] if any(file.statement for file in database.files) else []
+    for file in database.files:
+        load = f"--command={shlex.quote(file.statement)}" if file.statement else "--single-transaction"
+        lines.append(f"{_unpack(file.path)} {shlex.quote(file.path)} | {psql} {load}")
+    return _lines(lines)
+
+
+def _swap(database: _Database) -> str:
+    """SQL that puts a restored database into the place of the one there is."""
+    return f"""ALTER DATABASE {_quoted(database.name)} RENAME TO {_quoted(database.kept)};
+ALTER DATABASE {_quoted(database.restored)} RENAME TO {_quoted(database.name)};"""
 
 
 def _unpack(path: str) -> str:
@@ -118,15 +162,17 @@ def _count(collection: str) -> str:
     return f"SELECT {NAMESPACE_SQL} AS namespace, count(*) AS memories\n  FROM {table} GROUP BY 1 ORDER BY 2 DESC, 1;"
 
 
-def _give(database: str, owner: str | None) -> str:
-    """SQL that gives a database and its tables to a role. (REASSIGN OWNED cannot: the first superuser owns too much.)"""
-    role = owner or "postgres"
-    return f"""ALTER DATABASE {_quoted(database)} OWNER TO {_quoted(role)};
+def _give(database: _Database) -> str:
+    """Gives a database and its tables to its role. (REASSIGN OWNED cannot: the first superuser owns too much.)"""
+    role = database.owner or "postgres"
+    return f"""psql -X -v ON_ERROR_STOP=1 -d {database.restored} <<'SQL'
+ALTER DATABASE {_quoted(database.restored)} OWNER TO {_quoted(role)};
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, {sql.Literal(role).as_string()})
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-\\gexec"""
+\\gexec
+SQL"""
 
 
 def _plain_name(database: str, ending: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,6 +17,9 @@ from mem0_assets.fleet import Format, Tier
 from mem0_assets.live.census import Census
 
 MANIFEST = "manifest.json"
+# The folders of a backup: the memories' database is `postgres`, as the layout of before this project has it.
+Store = Literal["postgres", "application", "roles", "history", "files"]
+
 CHECKSUMS = "SHA256SUMS"
 RESTORE = "RESTORE.md"
 FORMAT_VERSION = 1
@@ -54,12 +57,26 @@ class Index:
 
 
 @dataclass(frozen=True)
+class Application:
+    """mem0's second database, as one snapshot right after the memories' held it: every table's rows, and its revision.
+
+    `revision` is alembic's: mem0 upgrades the database when it starts, and a newer one is not read by an older mem0.
+    """
+
+    database: str
+    owner: str | None
+    tables: Mapping[str, int]
+    revision: str | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One backup's claim. `tables` maps every table of the database to its rows; `seconds` is what the dump took.
 
     `sequence` grows with every attempt: a clock that was set back cannot make an old backup the newest. `owner` is the
     role that the collection belongs to: a dump names no owners, and mem0 cannot read what belongs to somebody else.
-    `files` stand in the order in which they are loaded.
+    `files` stand in the order in which they are loaded, those of each store in the folder of its name. `left_out` are the
+    stores that fleet.yaml does not name.
     """
 
     backup: str
@@ -77,6 +94,9 @@ class Manifest:
     warnings: tuple[str, ...] = ()
     made_by: str = ""
     owner: str | None = None
+    application: Application | None = None
+    roles: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -85,6 +105,10 @@ class Manifest:
     @property
     def plain_bytes(self) -> int:
         return sum(file.plain_bytes for file in self.files)
+
+    def files_of(self, store: Store) -> tuple[BackupFile, ...]:
+        """The files of one store, in their order."""
+        return tuple(file for file in self.files if file.path.startswith(f"{store}/"))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -97,6 +121,11 @@ class Manifest:
             "indexes": [vars(index) for index in self.indexes],
             "files": [file.as_json() for file in self.files],
             "warnings": list(self.warnings),
+            "application": vars(self.application) | {"tables": dict(self.application.tables)}
+            if self.application
+            else None,
+            "roles": None if self.roles is None else list(self.roles),
+            "left_out": list(self.left_out),
         }
 
 

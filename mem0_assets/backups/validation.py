@@ -4,7 +4,7 @@ An exit code is taken for proof by every peer but one. Here nothing counts that 
 compressed stream to its trailer, every COPY block to its end mark, every table and namespace against the manifest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,18 @@ from mem0_assets.backups.formats.binary_reader import (
 )
 from mem0_assets.backups.formats.container import is_archive_folder, size_of
 from mem0_assets.backups.formats.dump_format import FORMATS
-from mem0_assets.backups.formats.sql_reader import NOTHING, DumpContents, read_sql_file
+from mem0_assets.backups.formats.sql_reader import NOTHING, DumpContents, Reading, read_sql_file
 from mem0_assets.backups.inventory import legacy_dump
-from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, BackupFile, Manifest, ManifestError, read_manifest
+from mem0_assets.backups.manifest import (
+    CHECKSUMS,
+    MANIFEST,
+    Application,
+    BackupFile,
+    Manifest,
+    ManifestError,
+    Store,
+    read_manifest,
+)
 from mem0_assets.errors import NotFoundError
 from mem0_assets.verdicts import OK, Reason, Verdict, refused
 
@@ -83,12 +92,22 @@ def _read_back(folder: Path) -> Examination:
     lost = missing_bytes(folder, manifest)
     if not lost.ok:
         return Examination(folder, lost, NOTHING, manifest.bytes)
-    paths = [folder / file.path for file in manifest.files]
-    reading = FORMATS[manifest.format].read(paths, collection=manifest.census.collection)
-    damage = _check_checksums(folder, manifest, reading.sha256) + _check_statements(folder, manifest)
-    contents = reading.contents
-    verdict = damage + _as_claimed(contents.verdict, manifest) + compare(contents, manifest)
-    return Examination(folder, verdict, contents, manifest.bytes)
+    memories = _read_store(folder, manifest, "postgres", collection=manifest.census.collection)
+    verdict = _as_claimed(memories.contents.verdict, manifest) + compare(memories.contents, manifest)
+    seen = dict(memories.sha256)
+    if manifest.application:
+        application = _read_store(folder, manifest, "application", memories=False)
+        verdict += compare_application(application.contents, manifest, manifest.application)
+        seen |= application.sha256
+    damage = _check_checksums(folder, manifest, seen) + _check_statements(folder, manifest)
+    return Examination(folder, damage + verdict, memories.contents, manifest.bytes)
+
+
+def _read_store(
+    folder: Path, manifest: Manifest, store: Store, *, collection: str | None = None, memories: bool = True
+) -> Reading:
+    paths = [folder / file.path for file in manifest.files_of(store)]
+    return FORMATS[manifest.format].read(paths, collection=collection, memories=memories)
 
 
 def examine_dump(path: Path, *, collection: str | None = None) -> Examination:
@@ -120,10 +139,20 @@ def compare(contents: DumpContents, manifest: Manifest) -> Verdict:
     if contents.dimensions != census.identity.dimensions:
         text = f"the dump's vectors have {contents.dimensions} dimensions, not {census.identity.dimensions}"
         verdict += refused("wrong_content", text)
-    if contents.uncompressed_bytes != manifest.plain_bytes:
-        text = f"the dump unpacks to {contents.uncompressed_bytes} bytes, not {manifest.plain_bytes}"
-        verdict += refused("corrupt", text)
-    return verdict
+    return verdict + _compare_bytes(contents, manifest.files_of("postgres"))
+
+
+def compare_application(contents: DumpContents, manifest: Manifest, claimed: Application) -> Verdict:
+    """The same for the application's database: every table, exactly."""
+    reasons = Verdict(tuple(_differences("application's table", claimed.tables, contents.tables)))
+    return contents.verdict + reasons + _compare_bytes(contents, manifest.files_of("application"))
+
+
+def _compare_bytes(contents: DumpContents, files: Sequence[BackupFile]) -> Verdict:
+    claimed = sum(file.plain_bytes for file in files)
+    if contents.uncompressed_bytes == claimed:
+        return OK
+    return refused("corrupt", f"the dump unpacks to {contents.uncompressed_bytes} bytes, not {claimed}")
 
 
 def missing_bytes(folder: Path, manifest: Manifest) -> Verdict:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from mem0_assets.backups.manifest import Index
+from mem0_assets.backups.manifest import Application, Index
+from mem0_assets.backups.stores import application_state
 from mem0_assets.live.census import Census
 from mem0_assets.live.postgres import SCHEMA, Connection
 from mem0_assets.live.tables import count_tables
@@ -55,15 +56,27 @@ def check_tables(connection: Connection, expected: Expected) -> Verdict:
     """`count_mismatch` for every table of the database whose rows are not exactly the claimed ones."""
     if expected.tables is None:
         return OK
-    found = count_tables(connection)
+    return _compare_tables("the table", expected.tables, count_tables(connection))
+
+
+def check_application(connection: Connection, claimed: Application) -> Verdict:
+    """The same for the application's database; `wrong_content` where it is of another revision than the backup claims."""
+    found = application_state(claimed.database, connection)
+    verdict = _compare_tables("the application's table", claimed.tables, found.tables)
+    if claimed.revision != found.revision:
+        text = f"the application's database is of revision {found.revision}, not {claimed.revision}"
+        verdict += refused("wrong_content", text)
+    return verdict
+
+
+def _compare_tables(what: str, claimed: Mapping[str, int], found: Mapping[str, int]) -> Verdict:
     return Verdict(
         tuple(
             Reason(
-                "count_mismatch",
-                f"the table {name} holds {found.get(name, 'no')} rows, not {expected.tables.get(name, 'any')}",
+                "count_mismatch", f"{what} {name} holds {found.get(name, 'no')} rows, not {claimed.get(name, 'any')}"
             )
-            for name in sorted(expected.tables.keys() | found.keys())
-            if expected.tables.get(name) != found.get(name)
+            for name in sorted(claimed.keys() | found.keys())
+            if claimed.get(name) != found.get(name)
         )
     )
 

@@ -11,37 +11,34 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import make_folder, plain_disk_errors
 from mem0_assets.backups.formats.damage import DumpDamage
-from mem0_assets.backups.formats.dump_format import FORMATS
 from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes
-from mem0_assets.backups.inventory import Backup, legacy_dump
+from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.legacy import examine_legacy
+from mem0_assets.backups.manifest import Manifest
 from mem0_assets.backups.validation import verify_files
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, NotFoundError, TableMissingError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import Census, read_census
-from mem0_assets.live.embedded import PORT, SUPERUSER, EmbeddedServer
+from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.postgres import SCHEMA, answers_within, snapshot
-from mem0_assets.live.programs import find_program
 from mem0_assets.restores.checks import (
     Expected,
+    check_application,
     check_contents,
     check_indexes,
     check_search,
     check_tables,
     compare_counts,
 )
-from mem0_assets.restores.machine import index_build_parameters
-from mem0_assets.restores.scratch import DATABASE, connect_scratch, scratch_major, scratch_server
-from mem0_assets.verdicts import Verdict, refused
+from mem0_assets.restores.loader import Loader, dump_of
+from mem0_assets.restores.scratch import APPLICATION, DATABASE, connect_scratch, scratch_major, scratch_server
+from mem0_assets.verdicts import OK, Verdict, refused
 
 Tell = Callable[[str], None]
-# Roles that a foreign dump may name and a scratch server lacks: each costs one more attempt.
-MOST_ROLES = 20
 # Three exact searches and a few counts: an hour is for a hundred million memories.
 CHECK_SECONDS = 3600.0
 _FREE_SPACE = "Free space there; nothing was learnt of the backup"
@@ -100,11 +97,15 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
     expected = _expected(deployment, backup, files.contents.collection)
     with scratch_server(catalog.candidates_folder, scratch_major(version)) as server:
         tell(f"restoring into a scratch server (PostgreSQL {server.made_by})")
+        loader = Loader(server, deployment.dump.jobs)
         try:
-            times = _load(server, backup, deployment.dump.jobs)
+            times = loader.load(DATABASE, *dump_of(backup, "postgres"))
+            if backup.manifest and backup.manifest.application:
+                loader.load(APPLICATION, *dump_of(backup, "application"))
             tell("comparing with the manifest")
             loaded = time.monotonic()
             census, verdict = _compare(server, expected)
+            verdict += _compare_application(server, backup.manifest)
         except (LoadFailedError, DumpDamage, TableMissingError, psycopg.Error) as error:
             _require_disk(server)
             return DrillResult(backup.backup, _failed(error), 0, {}, _seconds(started), str(server.made_by))
@@ -144,34 +145,11 @@ def _compare(server: EmbeddedServer, expected: Expected) -> tuple[Census, Verdic
     return census, verdict
 
 
-def _load(server: EmbeddedServer, backup: Backup, jobs: int) -> LoadTimes:
-    """Load the dump; a role that it names and that is missing is made, and the load begun again in a new database."""
-    program = find_program("psql", server.made_by or 0)
-    settings = {"host": str(server.socket_folder), "port": PORT, "user": SUPERUSER, "dbname": DATABASE}
-    manifest = backup.manifest
-    if manifest:
-        files = [(backup.path / file.path, file.statement) for file in manifest.files]
-    else:
-        files = [(dump, None) for dump in [legacy_dump(backup.path)] if dump]
-    made: set[str] = set()
-    while True:
-        try:
-            return FORMATS[manifest.format if manifest else "sql"].load(
-                program, settings, files, parameters=index_build_parameters(), jobs=jobs
-            )
-        except LoadFailedError as error:
-            role = error.missing_role
-            if role is None or role in made or len(made) >= MOST_ROLES:
-                raise
-            made.add(role)
-            _begin_again(server, role)
-
-
-def _begin_again(server: EmbeddedServer, role: str) -> None:
-    with connect_scratch(server, "postgres") as connection:
-        connection.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
-        connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+def _compare_application(server: EmbeddedServer, manifest: Manifest | None) -> Verdict:
+    if manifest is None or manifest.application is None:
+        return OK
+    with connect_scratch(server, APPLICATION) as connection, answers_within(connection, CHECK_SECONDS):
+        return check_application(connection, manifest.application)
 
 
 def _expected(deployment: Deployment, backup: Backup, collection: str | None) -> Expected:

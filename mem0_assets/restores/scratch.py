@@ -23,6 +23,7 @@ from mem0_assets.live.programs import embedded
 
 PREFIX = "drill_"
 DATABASE = "drill"
+APPLICATION = "drill_application"
 OWNER = "owner"
 
 BUSY_SECONDS = 300.0

@@ -152,7 +152,7 @@ def files_of(folder: Path) -> list[Path]:
     return [*folder.glob("*.zst"), *folder.glob(f"{DATA}/*")]
 
 
-def read_binary(paths: Iterable[Path], *, collection: str | None) -> Reading:
+def read_binary(paths: Iterable[Path], *, collection: str | None, memories: bool = True) -> Reading:
     """Read all files of a dump, in several threads, and judge them as one. Raises UnreachableError, NotFoundError."""
     with ThreadPoolExecutor(READERS) as pool:
         files = list(pool.map(_read_file, paths))
@@ -164,7 +164,7 @@ def read_binary(paths: Iterable[Path], *, collection: str | None) -> Reading:
     for file in files:
         if file.label and file.table:
             reasons += _add(schema, file.label, file.table)
-    contents = judge(schema, reasons, collection=collection)
+    contents = judge(schema, reasons, collection=collection, memories=memories)
     whole = {file.path: file.sha256 for file in files if file.sha256}
     plain = sum(file.plain_bytes for file in files)
     return Reading(replace(contents, format="binary", uncompressed_bytes=plain, complete=not reasons), whole)

@@ -29,8 +29,11 @@ class DumpFormat(Protocol):
         Raises DumpFailedError, UnreachableError where the server fell silent, OSError.
         """
 
-    def read(self, paths: Sequence[Path], *, collection: str | None) -> Reading:
-        """Read the files of a dump from the disk, each once and whole. Raises NotFoundError, UnreachableError."""
+    def read(self, paths: Sequence[Path], *, collection: str | None, memories: bool = True) -> Reading:
+        """Read the files of a dump from the disk, each once and whole; of a database without `memories` only count.
+
+        Raises NotFoundError, UnreachableError.
+        """
 
     def load(
         self, program: Program, settings: dict[str, Any], files: Load, *, parameters: Mapping[str, str], jobs: int
@@ -47,8 +50,8 @@ class SqlFormat:
     def write(self, source: Source, folder: Path, name: str) -> Written:
         return write_sql(source.pg_dump(), folder, name, progress=source.progress)
 
-    def read(self, paths: Sequence[Path], *, collection: str | None) -> Reading:
-        return read_sql_file(paths[0], collection=collection, hashed=True)
+    def read(self, paths: Sequence[Path], *, collection: str | None, memories: bool = True) -> Reading:
+        return read_sql_file(paths[0], collection=collection, memories=memories, hashed=True)
 
     def load(
         self, program: Program, settings: dict[str, Any], files: Load, *, parameters: Mapping[str, str], jobs: int
@@ -63,8 +66,8 @@ class BinaryFormat:
     def write(self, source: Source, folder: Path, name: str) -> Written:
         return write_binary(source, folder, name)
 
-    def read(self, paths: Sequence[Path], *, collection: str | None) -> Reading:
-        return read_binary(paths, collection=collection)
+    def read(self, paths: Sequence[Path], *, collection: str | None, memories: bool = True) -> Reading:
+        return read_binary(paths, collection=collection, memories=memories)
 
     def load(
         self, program: Program, settings: dict[str, Any], files: Load, *, parameters: Mapping[str, str], jobs: int

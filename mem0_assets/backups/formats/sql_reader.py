@@ -86,10 +86,11 @@ def open_sql(path: Path, digest: Digest | None = None) -> Iterator[OpenDump]:
         yield dump
 
 
-def read_sql_file(path: Path, *, collection: str | None, hashed: bool = False) -> Reading:
+def read_sql_file(path: Path, *, collection: str | None, memories: bool = True, hashed: bool = False) -> Reading:
     """Read one dump whole: a file, or a folder in pg_dump's directory format.
 
-    Without a `collection` it is recognised by its columns id, vector and payload. The sha256 is taken where the file is
+    Without a `collection` it is recognised by its columns id, vector and payload; a dump of a database that holds no
+    `memories` is only counted. The sha256 is taken where the file is
     `hashed`: that is a seventh of the time.
     Raises NotFoundError, and UnreachableError where the disk does not give it.
     """
@@ -98,7 +99,7 @@ def read_sql_file(path: Path, *, collection: str | None, hashed: bool = False) -
         with open_sql(path, digest) as dump:
             if "copy" in dump.wrapping:
                 raise damage("not_a_dump", "the file holds rows in COPY's binary form, and nothing says whose")
-            contents = read_sql(dump.blocks, collection=collection)
+            contents = read_sql(dump.blocks, collection=collection, memories=memories)
         innermost = dump.wrapping[-1]
         if innermost == "custom" or innermost == "directory":
             contents = replace(contents, format=innermost)
@@ -107,7 +108,13 @@ def read_sql_file(path: Path, *, collection: str | None, hashed: bool = False) -
     return Reading(contents, {path: digest.hexdigest()} if digest and contents.verdict.ok else {})
 
 
-def read_sql(blocks: Iterable[bytes], *, collection: str | None, max_line_bytes: int = MAX_LINE_BYTES) -> DumpContents:
+def read_sql(
+    blocks: Iterable[bytes],
+    *,
+    collection: str | None,
+    memories: bool = True,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> DumpContents:
     """Read the plain text of a dump to its end, or to where it is damaged beyond reading, and judge it.
 
     `collection` names the table of memories (`schema.table` outside of public); without a name it is the table of the
@@ -115,7 +122,7 @@ def read_sql(blocks: Iterable[bytes], *, collection: str | None, max_line_bytes:
     becomes a reason of the verdict, so that what was counted until there is told too.
     """
     statements = SqlStatements(blocks, max_bytes=max_line_bytes)
-    return judge(statements, follow(statements), collection=collection)
+    return judge(statements, follow(statements), collection=collection, memories=memories)
 
 
 def follow(statements: SqlStatements) -> list[Reason]:
@@ -130,14 +137,16 @@ def follow(statements: SqlStatements) -> list[Reason]:
     return [*statements.client_messages, *reasons]
 
 
-def judge(statements: SqlStatements, reasons: list[Reason], *, collection: str | None) -> DumpContents:
+def judge(
+    statements: SqlStatements, reasons: list[Reason], *, collection: str | None, memories: bool = True
+) -> DumpContents:
     """What the dump holds whose text was followed, and whether that may be believed; `reasons` are known already."""
     tables = _by_name(statements.tables.values())
     found = collection if collection is not None else _most_likely(tables)
     held = [table for table in tables.get(found or "", []) if table.is_memories]
     reasons += [fault for parts in tables.values() for table in parts for fault in table.faults()]
     reasons += _rows_without_a_table(statements)
-    if not reasons:
+    if memories and not reasons:
         reasons += _judge_content(found, held, tables)
     return _contents(statements, tables, found if held else None, held, Verdict(tuple(dict.fromkeys(reasons))))
 
