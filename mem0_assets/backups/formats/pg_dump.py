@@ -1,4 +1,4 @@
-"""Runs pg_dump, and believes it only when its exit status, its stderr and the end of what it wrote agree.
+"""Runs pg_dump (or pg_dumpall), and believes it only when exit status, stderr and the end of what it wrote agree.
 
 `pg_dump | gzip` in a shell is never used: its exit status is gzip's, and an empty dump is a valid 26-byte file.
 """
@@ -9,7 +9,7 @@ import re
 import selectors
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
@@ -18,12 +18,13 @@ from mem0_assets.errors import Mem0AssetsError, UnreachableError, without_secret
 from mem0_assets.live.programs import Program
 
 END_MARK = b"-- PostgreSQL database dump complete"
+CLUSTER_END_MARK = b"-- PostgreSQL database cluster dump complete"
 STALL_SECONDS = 120.0
 LOCK_WAIT = "10s"
 _TAIL_BYTES = 512
 
 _ERROR = re.compile("error|fatal|panic", re.IGNORECASE)
-_NO_ERROR = re.compile("pg_dump: (warning|detail|hint): ")
+_NO_ERROR = re.compile("pg_dump(all)?: (warning|detail|hint): ")
 # Where a person's environment could lead a client program elsewhere than psycopg was led, whatever it is told.
 _ELSEWHERE = {"PGSERVICE", "PGHOSTADDR"}
 
@@ -39,25 +40,27 @@ class DumpFailedError(Mem0AssetsError):
         )
 
 
-class PgDump:
-    """The text that pg_dump writes of the exported `snapshot`, in blocks; close the iterator, so that no program is left.
+class DumpProgram:
+    """The text that a dump program writes, in blocks; close the iterator, so that no program is left.
 
-    `settings` are psycopg's keywords, `options` more of pg_dump's own. At the end `warnings` holds what the program
-    warned of. Iterating raises DumpFailedError, and UnreachableError where nothing comes for `stall_seconds`.
+    `settings` are psycopg's keywords, `arguments` the program's own; `end_mark` is what it ends a whole dump with. At the
+    end `warnings` holds what the program warned of. Iterating raises DumpFailedError, and UnreachableError where nothing
+    comes for `stall_seconds`.
     """
 
     def __init__(
         self,
         program: Program,
         settings: dict[str, Any],
-        snapshot: str,
-        *options: str,
+        arguments: Sequence[str],
+        end_mark: bytes,
+        *,
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self._program = program
         self._settings = settings
-        self._command = [str(program.path), "--format=plain", "--encoding=UTF8", "--no-owner", "--no-privileges"]
-        self._command += [f"--snapshot={snapshot}", f"--lock-wait-timeout={LOCK_WAIT}", "--no-password", *options]
+        self._command = [str(program.path), *arguments]
+        self._end_mark = end_mark
         self._stall_seconds = stall_seconds
         self._child: subprocess.Popen[bytes] | None = None
         self._killed = False
@@ -76,7 +79,7 @@ class PgDump:
             status = _status(child, self._stall_seconds)
             complaints.seek(0)
             stderr = without_secrets(complaints.read().decode("utf-8", "replace"), [self._settings.get("password")])
-        self.warnings = _evidence(self._program, status, stderr, plain, tail)
+        self.warnings = _evidence(self._program, status, stderr, plain, self._end_mark in tail)
 
     def kill(self) -> None:
         """End the program, from any thread and also before it began; whoever iterates gets a DumpFailedError."""
@@ -94,12 +97,28 @@ class PgDump:
             raise
 
 
-def _evidence(program: Program, status: int, stderr: str, plain: int, tail: bytes) -> tuple[str, ...]:
+class PgDump(DumpProgram):
+    """The text that pg_dump writes of the exported `snapshot`; `options` are more of its own."""
+
+    def __init__(
+        self,
+        program: Program,
+        settings: dict[str, Any],
+        snapshot: str,
+        *options: str,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
+        arguments = ["--format=plain", "--encoding=UTF8", "--no-owner", "--no-privileges", f"--snapshot={snapshot}"]
+        arguments += [f"--lock-wait-timeout={LOCK_WAIT}", "--no-password", *options]
+        super().__init__(program, settings, arguments, END_MARK, stall_seconds=stall_seconds)
+
+
+def _evidence(program: Program, status: int, stderr: str, plain: int, ended: bool) -> tuple[str, ...]:
     """The client's warnings, if all that it left behind says that the dump is whole; DumpFailedError otherwise."""
     lines = [line for line in stderr.splitlines() if line.strip()]
     if status or any(_is_error(line) for line in lines):
         raise DumpFailedError(f"{program} failed with exit status {status}: {' / '.join(lines) or 'no message'}")
-    if END_MARK not in tail:
+    if not ended:
         raise DumpFailedError(
             f"{program} ended with status 0 after {plain} bytes without its end mark: a part is missing"
         )
@@ -107,7 +126,7 @@ def _evidence(program: Program, status: int, stderr: str, plain: int, tail: byte
 
 
 def _is_error(line: str) -> bool:
-    """Whether a line tells of an error. What pg_dump itself calls less may name one: a table `error_log`."""
+    """Whether a line tells of an error. What the program itself calls less may name one: a table `error_log`."""
     return not _NO_ERROR.match(line) and bool(_ERROR.search(line))
 
 
