@@ -32,6 +32,10 @@ ReasonCode = Literal[
     "index_missing",
     "index_invalid",
     "search_failed",
+    "history_missing",
+    "history_damaged",
+    "history_emptied",
+    "history_lost_memories",
 ]
 
 # A person can say that these are meant (`accept`). The others say that the files are damaged: no word mends them.
@@ -44,6 +48,7 @@ ACCEPTABLE: frozenset[str] = frozenset(
         "namespace_vanished",
         "identity_changed",
         "dimensions_changed",
+        "history_emptied",
     }
 )
 
