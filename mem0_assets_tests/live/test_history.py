@@ -424,14 +424,14 @@ class Writer(threading.Thread):
 
 
 def test_a_writer_beside_twenty_copies_never_meets_a_locked_database(live: Path, tmp_path: Path) -> None:
-    make_history(live, many(40_000))
+    make_history(live, many(20_000))
     writer = Writer(live)
     writer.start()
     try:
         for number in range(20):
             seen = writer.written
             copied = copy_history(live, tmp_path / f"copy_{number}.db")
-            assert copied.rows == copied.newest_row >= 40_000 + seen
+            assert copied.rows == copied.newest_row >= 20_000 + seen
             wait_until(lambda seen=seen: writer.written > seen or writer.error)  # type: ignore[misc]
     finally:
         writer.stop.set()
