@@ -96,14 +96,14 @@ def copy_history(path: Path, target: Path, *, seconds: float = COPY_SECONDS) -> 
     """Copy a live history into a new file, make sure that it is on disk, and read the copy back, whole.
 
     Raises what `newest_row` raises, UnreachableError also where mem0 wrote into every attempt of `seconds`, and
-    NoSpaceError. An error leaves the target as far as it came.
+    NoSpaceError or OSError where the target cannot be written. An error leaves the target as far as it came.
     """
     newest_row(path, seconds=min(seconds, BUSY_SECONDS))
     before = _which_file(path)
     with open(target, "xb"):
         pass
     with _plain_errors(path, seconds), closing(_open(path, "mode=ro")) as live:
-        _copy_pages(live, target, time.monotonic() + seconds)
+        _copy_pages(live, path, target, time.monotonic() + seconds)
     if _which_file(path) != before:
         raise UnreachableError(f"{path} was replaced by another file while it was copied", next_step="Back up again")
     _put_on_disk(target)
@@ -159,7 +159,7 @@ class _Steps:
         self.since = time.monotonic()
 
 
-def _copy_pages(live: sqlite3.Connection, target: Path, until: float) -> None:
+def _copy_pages(live: sqlite3.Connection, path: Path, target: Path, until: float) -> None:
     """Small steps while mem0 is quiet; where it writes between them, ever larger ones, within HOLD_SECONDS each."""
     live.execute("PRAGMA busy_timeout = 0")  # SQLite's own waiting would count as a slow step
     pages = FIRST_PAGES
@@ -172,7 +172,7 @@ def _copy_pages(live: sqlite3.Connection, target: Path, until: float) -> None:
             pages = _next_size(pages, steps.slowest)
         except TimeoutError:
             raise UnreachableError(
-                "history.db was written to, or locked, for as long as it was being copied",
+                f"{path} was written to, or locked, for as long as it was being copied",
                 next_step="Back up when mem0 is less busy, and look for a process that holds the file",
             ) from None
 

@@ -298,6 +298,25 @@ def test_a_copy_that_never_comes_to_its_end_gives_up(
         copy_history(live, tmp_path / "copy.db", seconds=0.3)
 
 
+def test_a_lock_that_comes_in_mid_copy_and_stays_leaves_nothing_known(
+    live: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_history(live, many(2000))
+    told = history._Steps.__call__
+    with closing(sqlite3.connect(live, isolation_level=None)) as other:
+
+        def locked_between_steps(steps: history._Steps, status: int, remaining: int, total: int) -> None:
+            if not other.in_transaction:
+                other.execute("BEGIN EXCLUSIVE")
+            told(steps, status, remaining, total)
+
+        monkeypatch.setattr(history._Steps, "__call__", locked_between_steps)
+        monkeypatch.setattr(history, "FIRST_PAGES", 8)
+        with pytest.raises(UnreachableError, match="written to, or locked"):
+            copy_history(live, tmp_path / "copy.db", seconds=0.2)
+    assert newest_row(live) == 2000
+
+
 def test_steps_grow_only_as_far_as_they_hold_the_file_briefly() -> None:
     assert history._next_size(256, 0.0) == 1024
     assert history._next_size(256, 0.01) == 1024
