@@ -83,6 +83,15 @@ def test_a_collection_that_is_what_its_history_tells_has_no_finding(
     assert judge_history(report) == (OK, [])
 
 
+def test_the_older_scratch_server_compares_as_well(
+    make_deployment: MakeDeployment, server16: EmbeddedServer, tmp_path: Path
+) -> None:
+    database = make_deployment({}, on=server16).postgres.database
+    with open_connection(server16, database) as connection:
+        report = replay(connection, tmp_path, [*STORY, ("odd", "ADD", "x")], {A: "one, and more", B: "two"})
+    assert found(report) == {"lost": (C, "odd"), "unlogged": (B,)}
+
+
 @pytest.mark.parametrize(
     ("rows", "memories", "expected"),
     [
