@@ -64,6 +64,15 @@ class RealMem0:
         finally:
             self.call(database, "end_writing")
 
+    @contextmanager
+    def changing(self, database: str, user_ids: list[str]) -> Iterator[None]:
+        """As `writing`, and of every three memories a thread leaves one, changes one and deletes one."""
+        self.call(database, "begin_changing", user_ids=user_ids)
+        try:
+            yield
+        finally:
+            self.call(database, "end_writing")
+
     def close(self, database: str) -> None:
         """Let go of a database: of every connection to it."""
         self.call(database, "let_go")
@@ -108,6 +117,8 @@ class _Clients:
         match request["call"]:
             case "begin_writing":
                 return self.begin_writing(client, **request["with"])
+            case "begin_changing":
+                return self.begin_writing(client, **request["with"], change=True)
             case "end_writing":
                 return self.end_writing()
             case "let_go":
@@ -132,9 +143,10 @@ class _Clients:
             )
         return self.clients[database]
 
-    def begin_writing(self, client: Any, user_ids: list[str]) -> None:
+    def begin_writing(self, client: Any, user_ids: list[str], *, change: bool = False) -> None:
         self.stop.clear()
-        self.writers = [threading.Thread(target=self.write, args=(client, user_id)) for user_id in user_ids]
+        work = self.change if change else self.write
+        self.writers = [threading.Thread(target=work, args=(client, user_id)) for user_id in user_ids]
         for writer in self.writers:
             writer.start()
 
@@ -143,6 +155,15 @@ class _Clients:
         while not self.stop.is_set():
             number += 1
             client.add(f"{user_id}: note {number}", user_id=user_id, infer=False)
+
+    def change(self, client: Any, user_id: str) -> None:
+        ids: list[str] = []
+        while not self.stop.is_set():
+            added = client.add(f"{user_id}: note {len(ids)}", user_id=user_id, infer=False)
+            ids.append(added["results"][0]["id"])
+            if len(ids) % 3 == 0:
+                client.update(ids[-2], text=f"{user_id}: changed")
+                client.delete(ids[-3])
 
     def end_writing(self) -> None:
         self.stop.set()
