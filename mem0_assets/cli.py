@@ -22,7 +22,7 @@ from mem0_assets.alerts.messages import spoken, test_text
 from mem0_assets.alerts.rules import SEVERITIES, Severity
 from mem0_assets.alerts.telegram import Telegram
 from mem0_assets.alerts.watch import channel_of, deliver, last_proof, look, look_at_disk, observe
-from mem0_assets.backups.backup import BY_HAND, accept_backup, accept_identity, make_backup
+from mem0_assets.backups.backup import BY_HAND, accept_backup, accept_history, accept_identity, make_backup
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.legacy import examine_legacy
@@ -139,14 +139,17 @@ def accept(
     reason: Annotated[str, typer.Option(help="Why it is meant; kept in the catalog.")],
     backup: Annotated[str | None, typer.Option(help="The quarantined backup that is meant.")] = None,
     identity: Annotated[bool, typer.Option("--identity", help="The live database is meant to be this one.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="What the last drill missed is meant to be gone.")] = False,
 ) -> None:
-    """Your word that a quarantined backup, or a changed identity, is meant."""
+    """Your word that a quarantined backup, a changed identity, or a loss that the history shows, is meant."""
     chosen = _deployment(deployment)
-    if (backup is None) == (not identity):
-        raise ConfigurationError("say which: --backup ID, or --identity")
+    if [backup is not None, identity, history].count(True) != 1:
+        raise ConfigurationError("say which: --backup ID, --identity, or --history")
     catalog, by = Catalog(chosen), getpass.getuser()
     if backup is not None:
         accepted: Any = accept_backup(catalog, backup, by=by, reason=reason).backup
+    elif history:
+        accepted = {"lost": accept_history(catalog, by=by, reason=reason)}
     else:
         accepted = accept_identity(catalog, by=by, reason=reason).as_json()
     speaker.result({"accepted": accepted, "by": by, "reason": reason})
@@ -166,6 +169,8 @@ def drill(
     what = f"{result.backup} restored: {result.total:,} memories in PostgreSQL {result.server_version}"
     speaker.verdict(result.verdict.ok, what if result.verdict.ok else f"{result.backup} would not come back")
     _say_reasons(result.verdict.as_json()["reasons"])
+    for caution in result.cautions:
+        speaker.line(f"  note: {caution}", "yellow")
     speaker.table("seconds", list(result.seconds), [list(result.seconds.values())])
     _exit_unless(result.verdict.ok)
 

@@ -36,6 +36,7 @@ ReasonCode = Literal[
     "history_damaged",
     "history_emptied",
     "history_lost_memories",
+    "application_emptied",
 ]
 
 # A person can say that these are meant (`accept`). The others say that the files are damaged: no word mends them.
@@ -49,6 +50,7 @@ ACCEPTABLE: frozenset[str] = frozenset(
         "identity_changed",
         "dimensions_changed",
         "history_emptied",
+        "application_emptied",
     }
 )
 

@@ -159,6 +159,20 @@ def accept_identity(catalog: Catalog, *, by: str, reason: str) -> Identity:
     return identity
 
 
+def accept_history(catalog: Catalog, *, by: str, reason: str) -> int:
+    """A person's word that the memories which the last drill found lost, by mem0's history, are meant to be gone; how many.
+
+    Raises RefusedError where the last drill found none: there is nothing to accept.
+    """
+    with catalog.locked(), plain_disk_errors(catalog.root):
+        last = catalog.journal.last("drill")
+        lost = int((last.get("history") or {}).get("lost", {}).get("count", 0)) if last else 0
+        if not lost:
+            raise RefusedError("the last drill found no memory lost by the history: there is nothing to accept")
+        catalog.journal.record("history_accepted", lost=lost, by=by, reason=reason)
+    return lost
+
+
 def tiers_of(catalog: Catalog, wanted: Iterable[Tier]) -> list[Tier]:
     """The tiers of a backup made now: those asked for, else those that are due, else BY_HAND."""
     newest: dict[Tier, datetime] = {}

@@ -21,7 +21,14 @@ from mem0_assets.backups.formats.source import Progress, Written
 from mem0_assets.backups.instant import Recorder, one
 from mem0_assets.backups.instructions import restore_instructions
 from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, Index, Manifest, checksums
-from mem0_assets.backups.stores import dump_application
+from mem0_assets.backups.stores import (
+    NOTHING,
+    dump_application,
+    keep_files,
+    keep_history,
+    keep_roles,
+    settled_history,
+)
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError
 from mem0_assets.fleet import Deployment, Tier
 from mem0_assets.live.census import Census, read_census
@@ -81,9 +88,15 @@ class _Seen:
 def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[Tier, ...], recorder: Recorder) -> None:
     """Every store in turn, in the order that makes them agree: what mem0 writes last is read first, and copied last."""
     started = time.monotonic()
+    settled = settled_history(deployment)
     seen, program, memories = _memories(deployment, candidate, recorder)
     application, application_files = dump_application(deployment, candidate, recorder)
-    written = (memories, application_files)
+    roles = keep_roles(deployment, candidate, program, recorder)
+    copies = keep_files(deployment, candidate)
+    history, history_files = keep_history(deployment, candidate, settled)
+    others = Written(tuple(copy.file for copy in copies), ())
+    roles_files = Written((roles.file,), roles.warnings) if roles else NOTHING
+    written = (memories, application_files, roles_files, history_files, others)
     manifest = Manifest(
         backup=candidate.name,
         deployment=deployment.name,
@@ -101,6 +114,9 @@ def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[T
         made_by=f"mem0-assets {mem0_assets.__version__}",
         owner=seen.owner,
         application=application,
+        roles=roles.names if roles else None,
+        history=history,
+        masked={copy.file.path: copy.masked for copy in copies if copy.masked},
         left_out=deployment.stores.left_out,
     )
     _seal(candidate, manifest)

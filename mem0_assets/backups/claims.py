@@ -6,11 +6,15 @@ No file is touched here. These are the rules that would have refused all 17 nigh
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mem0_assets.backups.history_claims import judge_growth
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.manifest import Manifest
 from mem0_assets.fleet import Limits
 from mem0_assets.live.identity import Identity
 from mem0_assets.verdicts import OK, Reason, ReasonCode, Verdict, refused
+
+# What a person set up once: without it nobody can log in, and no assistant has a key.
+KEPT_TABLES = ("users", "api_keys", "settings")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ def judge_claims(manifest: Manifest, standard: Standard) -> Verdict:
         + judge_identity(census.identity, standard.identity)
         + judge_dimensions(census.identity.dimensions, standard)
         + judge_size(manifest.bytes, standard.limits)
+        + judge_stores(manifest, standard.previous.manifest if standard.previous else None)
     )
 
 
@@ -78,6 +83,26 @@ def judge_dimensions(dimensions: int | None, standard: Standard) -> Verdict:
     return refused("dimensions_changed", f"the vectors had {before} dimensions and now have {dimensions}")
 
 
+def judge_stores(manifest: Manifest, previous: Manifest | None) -> Verdict:
+    """`application_emptied` and `history_emptied`: what only ever grows in these stores has become less.
+
+    A database of users that is recreated empty is a loss that no count of memories shows: every key is gone.
+    """
+    verdict = OK
+    before = previous.application if previous else None
+    if manifest.application and before:
+        gone = [
+            name for name in KEPT_TABLES if before.tables.get(name, 0) and not manifest.application.tables.get(name, 0)
+        ]
+        if gone:
+            text = f"the application's database has no row left in {' and '.join(gone)}"
+            verdict += refused("application_emptied", text)
+    if manifest.history:
+        earlier = previous.history.copy if previous and previous.history else None
+        verdict += judge_growth(manifest.history.copy, settled=manifest.history.settled, previous=earlier)
+    return verdict
+
+
 def judge_size(size: int, limits: Limits) -> Verdict:
     """`too_small` where the files on disk are smaller than the fleet demands."""
     code: ReasonCode = "too_small"
@@ -91,6 +116,11 @@ def cautions(manifest: Manifest, limits: Limits) -> list[str]:
         notes.append(f"only {manifest.census.total} memories (warn_rows is {limits.warn_rows})")
     if manifest.bytes < limits.warn_bytes:
         notes.append(f"only {manifest.bytes} bytes (warn_bytes is {limits.warn_bytes})")
+    if manifest.left_out:
+        notes.append(f"not kept, as fleet.yaml does not name it: {', '.join(manifest.left_out)}")
+    if manifest.masked:
+        names = ", ".join(path.rpartition("/")[2] for path in manifest.masked)
+        notes.append(f"kept without their secrets, which would stand there in clear: {names}")
     return notes
 
 

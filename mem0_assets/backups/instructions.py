@@ -80,7 +80,7 @@ Nothing that exists is touched. An error stops it and leaves an unfinished datab
 
 ```bash
 set -euo pipefail
-{_lines(map(_load, databases))}
+{_lines([*_load_roles(manifest), *map(_load, databases)])}
 ```
 
 ## 4. Compare with what it must hold
@@ -108,8 +108,8 @@ psql -X -v ON_ERROR_STOP=1 --single-transaction -d template1 <<'SQL'
 SQL
 ```
 
-Then start mem0, and ask it for a memory of each namespace. Its embedder must give {identity.dimensions or "the same"}
-dimensions, or it cannot search what came back.
+{_rest(manifest)}Then start mem0, and ask it for a memory of each namespace. Its embedder must give
+{identity.dimensions or "the same"} dimensions, or it cannot search what came back.
 """
 
 
@@ -120,11 +120,34 @@ def _other_stores(manifest: Manifest) -> str:
         lines.append(
             f"With it: the application database `{manifest.application.database}` (users, API keys, settings)."
         )
+    if manifest.history:
+        lines.append(f"With it: mem0's history of {manifest.history.copy.rows} events.")
     if manifest.left_out:
         lines.append(
             f"**Not in this backup:** {', '.join(manifest.left_out)} (not named under `stores` in fleet.yaml)."
         )
     return "\n" + _lines(lines) + "\n" if lines else ""
+
+
+def _load_roles(manifest: Manifest) -> list[str]:
+    return [f"psql -X -q -v ON_ERROR_STOP=1 -d postgres -f {file.path}" for file in manifest.files_of("roles")]
+
+
+def _rest(manifest: Manifest) -> str:
+    """What is no database: the history's place, passwords to set again, secrets to fill in."""
+    parts = []
+    for file in manifest.files_of("history"):
+        parts.append(f"""Put mem0's history in its place too, where HISTORY_DB_PATH points (in mem0's own compose file
+`./history/history.db`): move the one there is aside, then `cp {file.path}` there.
+""")
+    if manifest.roles:
+        parts.append("""Roles came back without passwords: give mem0's role its own again (`ALTER ROLE ... PASSWORD`), or
+a new one here and in `.env`.
+""")
+    for path, secrets in manifest.masked.items():
+        parts.append(f"""`{path}` is kept without its secrets; fill in again: {", ".join(map(_cell, secrets))}.
+""")
+    return "\n".join([*parts, ""]) if parts else ""
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -15,7 +15,16 @@ from mem0_assets.backups.files import make_folder, sync_folder
 
 JOURNAL = "catalog.jsonl"
 
-EventKind = Literal["attempt_failed", "publishing", "published", "accepted", "identity_accepted", "drill", "examined"]
+EventKind = Literal[
+    "attempt_failed",
+    "publishing",
+    "published",
+    "accepted",
+    "identity_accepted",
+    "history_accepted",
+    "drill",
+    "examined",
+]
 Event = dict[str, Any]
 
 # What the readers rely on: a line of this kind without one of these (another version's, or edited) says nothing.
@@ -25,6 +34,7 @@ _FACTS: dict[str, set[str]] = {
     "published": {"backup", "sequence", "tiers"},
     "accepted": {"backup", "by", "reason"},
     "identity_accepted": {"identity", "sequence", "by", "reason"},
+    "history_accepted": {"lost", "by", "reason"},
     "drill": {"backup", "verdict", "reasons"},
     "examined": {"backup", "stamp", "verdict", "reasons", "total", "namespaces", "dimensions"},
 }

@@ -5,7 +5,7 @@ The manifest and the dump are the same instant, so whoever reads the dump back m
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from mem0_assets.errors import Mem0AssetsError
 from mem0_assets.fleet import Format, Tier
 from mem0_assets.live.census import Census
+from mem0_assets.live.history import HistoryCopy
 
 MANIFEST = "manifest.json"
 # The folders of a backup: the memories' database is `postgres`, as the layout of before this project has it.
@@ -70,13 +71,24 @@ class Application:
 
 
 @dataclass(frozen=True)
+class History:
+    """mem0's history.db: what the copy holds, and `settled`, the newest row when the backup began.
+
+    The rows up to `settled` must show in the memories' snapshot; those after it may or may not.
+    """
+
+    settled: int
+    copy: HistoryCopy
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One backup's claim. `tables` maps every table of the database to its rows; `seconds` is what the dump took.
 
     `sequence` grows with every attempt: a clock that was set back cannot make an old backup the newest. `owner` is the
     role that the collection belongs to: a dump names no owners, and mem0 cannot read what belongs to somebody else.
-    `files` stand in the order in which they are loaded, those of each store in the folder of its name. `left_out` are the
-    stores that fleet.yaml does not name.
+    `files` stand in the order in which they are loaded, those of each store in the folder of its name. `masked` maps each of
+    the deployment's own files to what is not in it, its secrets. `left_out` are the stores that fleet.yaml does not name.
     """
 
     backup: str
@@ -96,6 +108,8 @@ class Manifest:
     owner: str | None = None
     application: Application | None = None
     roles: tuple[str, ...] | None = None
+    history: History | None = None
+    masked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
     @property
@@ -125,6 +139,8 @@ class Manifest:
             if self.application
             else None,
             "roles": None if self.roles is None else list(self.roles),
+            "history": {"settled": self.history.settled, "copy": self.history.copy.as_json()} if self.history else None,
+            "masked": {name: list(secrets) for name, secrets in self.masked.items()},
             "left_out": list(self.left_out),
         }
 

@@ -1,7 +1,8 @@
-"""What belongs to a deployment beside its memories: the application's database, the server's roles.
+"""What belongs to a deployment beside its memories: the application's database, roles, history.db, its own files.
 
 A dump of the memories alone is half a backup: today's mem0 server keeps users, API keys and settings in a second
-database, and without its roles a restored database belongs to nobody.
+database, every memory's history in a SQLite file, and without its roles a restored database belongs to nobody. Each
+function here keeps one of these stores, or nothing where fleet.yaml does not name it.
 """
 
 from functools import partial
@@ -9,15 +10,21 @@ from pathlib import Path
 
 from psycopg import sql
 
+from mem0_assets.backups.deployment_files import CopiedFile, copy_files
+from mem0_assets.backups.files import sha256_of
 from mem0_assets.backups.formats.source import Written
 from mem0_assets.backups.instant import Recorder
-from mem0_assets.backups.manifest import Application
+from mem0_assets.backups.manifest import Application, BackupFile, History
+from mem0_assets.backups.roles import Roles, write_roles
 from mem0_assets.errors import TableMissingError
 from mem0_assets.fleet import Deployment
-from mem0_assets.live.postgres import SCHEMA, Connection
+from mem0_assets.live.history import copy_history, newest_row
+from mem0_assets.live.postgres import SCHEMA, Connection, connection_settings
+from mem0_assets.live.programs import Program, find_program
 from mem0_assets.live.tables import count_tables
 
 NOTHING = Written((), ())
+HISTORY = "history.db"
 REVISION = (SCHEMA, "alembic_version")
 
 
@@ -55,3 +62,46 @@ def application_state(database: str, connection: Connection) -> Application:
         tables=count_tables(connection),
         revision=revision["version_num"] if revision else None,
     )
+
+
+def keep_roles(deployment: Deployment, candidate: Path, dump: Program, recorder: Recorder) -> Roles | None:
+    """The server's roles, by the pg_dumpall that belongs to the pg_dump of the memories.
+
+    Raises DumpFailedError, UnreachableError, ClientMissingError, OSError.
+    """
+    if not deployment.stores.roles:
+        return None
+    folder = candidate / "roles"
+    folder.mkdir()
+    settings, program = connection_settings(deployment.postgres), find_program("pg_dumpall", dump.major)
+    return write_roles(program, settings, folder, stall_seconds=recorder.stall_seconds)
+
+
+def keep_files(deployment: Deployment, candidate: Path) -> list[CopiedFile]:
+    """The deployment's own files, without their secrets. Raises DeploymentFileError, RefusedError, OSError."""
+    if not deployment.stores.files:
+        return []
+    folder = candidate / "files"
+    folder.mkdir()
+    password = deployment.postgres.password()
+    return copy_files(deployment.stores.files, folder, secrets=[password] if password else [])
+
+
+def keep_history(deployment: Deployment, candidate: Path, settled: int) -> tuple[History | None, Written]:
+    """A copy of the live history, taken last. `settled` is what `settled_history` said before the memories' snapshot.
+
+    Raises HistoryMissingError, HistoryDamagedError, UnreachableError, NoSpaceError, OSError.
+    """
+    path = deployment.stores.history
+    if path is None:
+        return None, NOTHING
+    target = candidate / "history" / HISTORY
+    target.parent.mkdir()
+    copy = copy_history(path, target)
+    size = target.stat().st_size
+    return History(settled, copy), Written((BackupFile(f"history/{HISTORY}", size, sha256_of(target), size),), ())
+
+
+def settled_history(deployment: Deployment) -> int:
+    """The newest row of the live history, before anything else is read; 0 without one. Raises what `newest_row` raises."""
+    return newest_row(deployment.stores.history) if deployment.stores.history else 0

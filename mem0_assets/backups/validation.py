@@ -33,6 +33,7 @@ from mem0_assets.backups.manifest import (
     read_manifest,
 )
 from mem0_assets.errors import NotFoundError
+from mem0_assets.live.history import HistoryDamagedError, HistoryMissingError, read_copy
 from mem0_assets.verdicts import OK, Reason, Verdict, refused
 
 
@@ -99,8 +100,24 @@ def _read_back(folder: Path) -> Examination:
         application = _read_store(folder, manifest, "application", memories=False)
         verdict += compare_application(application.contents, manifest, manifest.application)
         seen |= application.sha256
+    verdict += _read_history(folder, manifest)
     damage = _check_checksums(folder, manifest, seen) + _check_statements(folder, manifest)
     return Examination(folder, damage + verdict, memories.contents, manifest.bytes)
+
+
+def _read_history(folder: Path, manifest: Manifest) -> Verdict:
+    """`history_damaged`, or `count_mismatch` where the file does not hold what the manifest claims of it."""
+    if manifest.history is None:
+        return OK
+    try:
+        found = read_copy(folder / manifest.files_of("history")[0].path)
+    except (HistoryMissingError, HistoryDamagedError) as error:
+        return refused("history_damaged", error.message)
+    if found != manifest.history.copy:
+        claimed = manifest.history.copy
+        text = f"the history holds {found.rows} events up to row {found.newest_row}"
+        return refused("count_mismatch", f"{text}, not {claimed.rows} up to {claimed.newest_row}")
+    return OK
 
 
 def _read_store(

@@ -1,12 +1,13 @@
 """The demo: an embedded deployment with the incident's 1,968 memories in one folder, and five ways to lose them."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from mem0_assets.demo.memories import INCIDENT, create_collection
+from mem0_assets.demo.stores import APPLICATION, create_application, create_history, write_files
 from mem0_assets.errors import ConfigurationError
 from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.postgres import Connection, connect_embedded
@@ -26,6 +27,10 @@ backups_root: ./backups
 deployments:
   demo:
     postgres: {embedded: ./postgres, database: mem0, collection: memories}
+    stores:
+      application: mem0_app
+      history: ./server/history/history.db
+      files: [./server/.env, ./server/docker-compose.yaml]
 """
 
 STORIES: dict[How, str] = {
@@ -52,6 +57,10 @@ class Demo:
         return self.folder / "fleet.yaml"
 
     @property
+    def history(self) -> Path:
+        return self.folder / "server" / "history" / "history.db"
+
+    @property
     def dagster_home(self) -> Path:
         return self.folder / "dagster"
 
@@ -63,9 +72,9 @@ class Demo:
         self.dagster_home.mkdir()
         shutil.copy(_project_file("dagster.yaml"), self.dagster_home)
         self.fleet_file.write_text(FLEET)
-        self.server.start()
-        _run(self.server, "postgres", lambda connection: connection.execute(f"CREATE DATABASE {DATABASE}"))
-        _run(self.server, DATABASE, lambda connection: create_collection(connection, INCIDENT))
+        self._fill(INCIDENT)
+        _run(self.server, DATABASE, lambda connection: create_history(self.history, connection, "memories"))
+        write_files(self.history.parents[1])
 
     def lose(self, how: How) -> str:
         """Break the deployment in one of five ways; a sentence that says what happened."""
@@ -83,9 +92,15 @@ class Demo:
         with server.locked():
             server.stop()
             server.folder.rename(_free(self.folder / "postgres_before"))
-        server.start()
-        _run(server, "postgres", lambda connection: connection.execute(f"CREATE DATABASE {DATABASE}"))
-        _run(server, DATABASE, lambda connection: create_collection(connection, {}))
+        self._fill({})
+
+    def _fill(self, namespaces: Mapping[str, int]) -> None:
+        """Make both databases in a server that has none; nobody has used the application where there are no memories."""
+        self.server.start()
+        for database in (DATABASE, APPLICATION):
+            _create_database(self.server, database)
+        _run(self.server, DATABASE, lambda connection: create_collection(connection, namespaces))
+        _run(self.server, APPLICATION, lambda connection: create_application(connection, used=bool(namespaces)))
 
     def _remove_old(self) -> None:
         if not self.folder.exists():
@@ -119,6 +134,10 @@ _LOSSES: dict[How, Callable[[Connection], None]] = {
     "namespace": _namespace,
     "dimensions": _dimensions,
 }
+
+
+def _create_database(server: EmbeddedServer, name: str) -> None:
+    _run(server, "postgres", lambda connection: connection.execute(f"CREATE DATABASE {name}"))
 
 
 def _run(server: EmbeddedServer, database: str, action: Callable[[Connection], object]) -> None:

@@ -34,6 +34,7 @@ from mem0_assets.restores.checks import (
     check_tables,
     compare_counts,
 )
+from mem0_assets.restores.history_checks import HistoryReport, compare_history, judge_history
 from mem0_assets.restores.loader import Loader, dump_of
 from mem0_assets.restores.scratch import APPLICATION, DATABASE, connect_scratch, scratch_major, scratch_server
 from mem0_assets.verdicts import OK, Verdict, refused
@@ -46,7 +47,11 @@ _FREE_SPACE = "Free space there; nothing was learnt of the backup"
 
 @dataclass(frozen=True)
 class DrillResult:
-    """What a drill proved. `seconds`: `restore` until the data were readable, `index`, `checks`, and `total`."""
+    """What a drill proved. `seconds`: `restore` until the data were readable, `index`, `checks`, and `total`.
+
+    `history` is the replay of history.db against what came back, where the backup has one; `cautions` is what refuses
+    nothing and a person should know.
+    """
 
     backup: str
     verdict: Verdict
@@ -54,6 +59,8 @@ class DrillResult:
     namespaces: dict[str, int]
     seconds: dict[str, float]
     server_version: str
+    history: HistoryReport | None = None
+    cautions: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -63,6 +70,8 @@ class DrillResult:
             "namespaces": self.namespaces,
             "seconds": self.seconds,
             "server_version": self.server_version,
+            "history": self.history.as_json() if self.history else None,
+            "cautions": list(self.cautions),
         }
 
 
@@ -99,6 +108,7 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
         tell(f"restoring into a scratch server (PostgreSQL {server.made_by})")
         loader = Loader(server, deployment.dump.jobs)
         try:
+            loader.load_roles(backup)
             times = loader.load(DATABASE, *dump_of(backup, "postgres"))
             if backup.manifest and backup.manifest.application:
                 loader.load(APPLICATION, *dump_of(backup, "application"))
@@ -106,12 +116,16 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
             loaded = time.monotonic()
             census, verdict = _compare(server, expected)
             verdict += _compare_application(server, backup.manifest)
+            report = _replay_history(server, backup)
         except (LoadFailedError, DumpDamage, TableMissingError, psycopg.Error) as error:
             _require_disk(server)
             return DrillResult(backup.backup, _failed(error), 0, {}, _seconds(started), str(server.made_by))
         seconds = _seconds(started, times, time.monotonic() - loaded)
         version = census.identity.server_version or str(server.made_by)
-    return DrillResult(backup.backup, verdict, census.total, census.namespaces, seconds, version)
+    judged, cautions = _judge_history(catalog, report) if report else (OK, [])
+    return DrillResult(
+        backup.backup, verdict + judged, census.total, census.namespaces, seconds, version, report, tuple(cautions)
+    )
 
 
 def _failed(error: Exception) -> Verdict:
@@ -150,6 +164,22 @@ def _compare_application(server: EmbeddedServer, manifest: Manifest | None) -> V
         return OK
     with connect_scratch(server, APPLICATION) as connection, answers_within(connection, CHECK_SECONDS):
         return check_application(connection, manifest.application)
+
+
+def _replay_history(server: EmbeddedServer, backup: Backup) -> HistoryReport | None:
+    manifest = backup.manifest
+    if manifest is None or manifest.history is None:
+        return None
+    copy = backup.path / manifest.files_of("history")[0].path
+    with connect_scratch(server) as connection, answers_within(connection, CHECK_SECONDS):
+        return compare_history(connection, manifest.census.collection, copy, manifest.history.settled)
+
+
+def _judge_history(catalog: Catalog, report: HistoryReport) -> tuple[Verdict, list[str]]:
+    """What a person accepted as lost is lost no more; what is lost for the second time was not in flight."""
+    last, accepted = catalog.journal.last("drill"), catalog.journal.last("history_accepted")
+    before = (last.get("history") or {}).get("lost", {}).get("ids", []) if last else []
+    return judge_history(report, lost_before=before, accepted=accepted["lost"] if accepted else 0)
 
 
 def _expected(deployment: Deployment, backup: Backup, collection: str | None) -> Expected:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from psycopg import sql
 
 from mem0_assets.backups.formats.dump_format import FORMATS
-from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes
+from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes, load_dump
 from mem0_assets.backups.inventory import Backup, legacy_dump
 from mem0_assets.backups.manifest import Store
 from mem0_assets.fleet import Format
@@ -34,6 +35,8 @@ class Loader:
     def __init__(self, server: EmbeddedServer, jobs: int) -> None:
         self._server = server
         self._jobs = jobs
+        self._program = find_program("psql", server.made_by or 0)
+        self._settings: dict[str, Any] = {"host": str(server.socket_folder), "port": PORT, "user": SUPERUSER}
         self._roles: set[str] = set()
 
     def load(self, database: str, dump_format: Format, files: Files) -> LoadTimes:
@@ -41,13 +44,12 @@ class Loader:
 
         A role that the dump names and that is missing is made, and the load begun again.
         """
-        program = find_program("psql", self._server.made_by or 0)
-        settings = {"host": str(self._server.socket_folder), "port": PORT, "user": SUPERUSER, "dbname": database}
+        settings = {**self._settings, "dbname": database}
         parameters = index_build_parameters()
         while True:
             self._make(database)
             try:
-                return FORMATS[dump_format].load(program, settings, files, parameters=parameters, jobs=self._jobs)
+                return FORMATS[dump_format].load(self._program, settings, files, parameters=parameters, jobs=self._jobs)
             except LoadFailedError as error:
                 role = error.missing_role
                 if role is None or role in self._roles or len(self._roles) >= MOST_ROLES:
@@ -55,6 +57,12 @@ class Loader:
                 self._roles.add(role)
                 with connect_scratch(self._server, "postgres") as connection:
                     connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+
+    def load_roles(self, backup: Backup) -> None:
+        """Load the roles of a backup, where it has any. Raises LoadFailedError."""
+        for file in backup.manifest.files_of("roles") if backup.manifest else ():
+            content = (backup.path / file.path).read_bytes()
+            load_dump(self._program, {**self._settings, "dbname": "postgres"}, [content])
 
     def _make(self, database: str) -> None:
         name = sql.Identifier(database)
