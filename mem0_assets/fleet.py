@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
@@ -53,9 +54,24 @@ def _environment_name(value: str) -> str:
     return value
 
 
+def _plain_url(value: str) -> str:
+    """Not a word of the value is repeated, neither here nor by urlsplit's own errors: a password may stand in it."""
+    try:
+        parts = urlsplit(value)
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be a plain address like http://127.0.0.1:8888, without a user, a password or a query")
+    return value.rstrip("/")
+
+
 FleetPath = Annotated[Path, Field(strict=False), AfterValidator(_path_beside_fleet)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
 Name = Annotated[str, Field(min_length=1)]
+Url = Annotated[str, AfterValidator(_plain_url)]
 
 
 class _Strict(BaseModel):
@@ -216,6 +232,37 @@ class Limits(_Strict):
     baseline: int | None = Field(None, ge=0)
 
 
+class HealthSettings(_Strict):
+    """What else of a deployment is looked at, where it is, and how much room its disks must have, in bytes.
+
+    `admin_key_env` is the ADMIN_API_KEY of mem0's server: without it the store behind `/memories` is not asked.
+    """
+
+    server_url: Url | None = None
+    admin_key_env: EnvironmentName | None = None
+    neo4j_url: Url | None = None
+    neo4j_user: Name = "neo4j"
+    neo4j_password_env: EnvironmentName | None = None
+    grafana_url: Url | None = None
+    min_free_bytes: int = Field(10_000_000_000, ge=0)
+    _env_file: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _secrets_have_a_place(self) -> Self:
+        for secret, place in (("admin_key_env", "server_url"), ("neo4j_password_env", "neo4j_url")):
+            if getattr(self, secret) and not getattr(self, place):
+                raise ValueError(f"{secret} is for {place}, which is missing")
+        return self
+
+    def admin_key(self) -> str | None:
+        """The key of mem0's server, read now; None where none is named."""
+        return read_secret(self.admin_key_env, self._env_file) if self.admin_key_env else None
+
+    def neo4j_password(self) -> str | None:
+        """Neo4j's password, read now; None where it needs none."""
+        return read_secret(self.neo4j_password_env, self._env_file) if self.neo4j_password_env else None
+
+
 class Deployment(_Strict):
     """One mem0 installation. `name` and `backups` (its folder) are filled in from where it stands in the file."""
 
@@ -227,6 +274,7 @@ class Deployment(_Strict):
     schedule: Schedule = Schedule()
     retention: Retention = Retention()
     limits: Limits = Limits()
+    health: HealthSettings = HealthSettings()
 
     @property
     def application(self) -> Postgres | None:
@@ -361,9 +409,14 @@ def _require_secrets(fleet: Fleet, env_file: Path) -> None:
         named["telegram.bot_token_env"] = fleet.telegram.bot_token_env
         named["telegram.chat_id_env"] = fleet.telegram.chat_id_env
     for deployment in fleet.deployments.values():
-        deployment.postgres._env_file = env_file
-        if deployment.postgres.password_env:
-            named[f"deployments.{deployment.name}.postgres.password_env"] = deployment.postgres.password_env
+        health = deployment.health
+        deployment.postgres._env_file = health._env_file = env_file
+        secrets = {
+            "postgres.password_env": deployment.postgres.password_env,
+            "health.admin_key_env": health.admin_key_env,
+            "health.neo4j_password_env": health.neo4j_password_env,
+        }
+        named |= {f"deployments.{deployment.name}.{key}": name for key, name in secrets.items() if name}
     for key, name in named.items():
         try:
             read_secret(name, env_file)

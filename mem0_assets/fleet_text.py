@@ -18,7 +18,17 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from mem0_assets.fleet import Alerting, Dump, Limits, Postgres, Retention, Schedule, Stores, TelegramSettings
+from mem0_assets.fleet import (
+    Alerting,
+    Dump,
+    HealthSettings,
+    Limits,
+    Postgres,
+    Retention,
+    Schedule,
+    Stores,
+    TelegramSettings,
+)
 
 COLUMN = 40  # where comments begin
 WIDTH = 118
@@ -111,6 +121,19 @@ SECTIONS: dict[str, tuple[type[BaseModel], str, dict[str, str]]] = {
             "baseline": "Fewer live memories than this are told; null: nothing is expected.",
         },
     ),
+    "health": (
+        HealthSettings,
+        "What else is looked at, every five minutes; what is null is not.",
+        {
+            "server_url": "Address of mem0's own server; by its compose file, http://127.0.0.1:8888.",
+            "admin_key_env": "Variable with its ADMIN_API_KEY; with it, its memories are asked, too.",
+            "neo4j_url": "HTTP address of the graph of mem0 1.x, like http://127.0.0.1:7474.",
+            "neo4j_user": "A user who may read the graph.",
+            "neo4j_password_env": "Variable with that user's password.",
+            "grafana_url": "Address of Grafana.",
+            "min_free_bytes": "Less room than this on the disks is told.",
+        },
+    ),
 }
 EXAMPLES = {"embedded": "./postgres", "password_env": "POSTGRES_PASSWORD"}  # shown as a comment where there is no value
 
@@ -126,12 +149,13 @@ class Password:
 
 @dataclass(frozen=True)
 class Entry:
-    """One deployment: its password's place, the known values of `postgres`, and a remark to stand above its host."""
+    """One deployment: its password's place, what is known of `postgres` and `health`, and a remark above its host."""
 
     name: str
     password: Password
     postgres: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
+    health: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,7 +189,7 @@ def _deployment(entry: Entry) -> list[str]:
     lines = [f"  {entry.name}:"]
     for section, (model, purpose, words) in SECTIONS.items():
         lines.append(_line(f"    {section}", purpose))
-        values: Mapping[str, Any] = {}
+        values: Mapping[str, Any] = entry.health if section == "health" else {}
         if section == "postgres":
             lines += textwrap.wrap(entry.remark, WIDTH, initial_indent="      # ", subsequent_indent="      # ")
             values = {**entry.postgres, "password_env": entry.password.variable}

@@ -9,6 +9,7 @@ and which variable names its password. How that file is read is in compose.py, h
 Secrets are compared, never copied: fleet.yaml, notes and errors name variables and files only.
 """
 
+import ipaddress
 import itertools
 import os
 import re
@@ -27,6 +28,7 @@ from mem0_assets.fleet import DEPLOYMENT_NAME, Postgres, TelegramSettings
 from mem0_assets.fleet_text import Entry, Password, Plan, fleet_text
 
 DEFAULT_NAME = "prd"
+SERVER_PORTS = (8000, 8888)  # on which mem0's server listens in its container: its own image, and older ones
 # Where this machine finds a port that is published on this address.
 REACHED_AT = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 TELEGRAM = TelegramSettings()
@@ -224,7 +226,23 @@ def _entry(group: _Group) -> Entry:
             f"a backup of {postgres['database']} does not hold them"
         )
     _check(group, postgres)
-    return Entry(group.name, _password(group, account), postgres, remark)
+    return Entry(group.name, _password(group, account), postgres, remark, _health(group))
+
+
+def _health(group: _Group) -> dict[str, Any]:
+    """Where this machine reaches the mem0 server, so that its health can be seen; nothing where that cannot be read.
+
+    Only a look more, so that nothing about it is an error: a variable of its ports may be set where we cannot see it.
+    """
+    for service in (client for client in group.clients if client.is_mem0()):
+        with suppress(ConfigurationError, ValueError):
+            for port in service.ports():
+                inside = next((number for number in SERVER_PORTS if number in port.target), None)
+                if inside and len(port.published) == len(port.target):
+                    host = ipaddress.ip_address(REACHED_AT.get(port.host, port.host))
+                    address = f"[{host}]" if host.version == 6 else str(host)
+                    return {"server_url": f"http://{address}:{port.published[port.target.index(inside)]}"}
+    return {}
 
 
 def _check(group: _Group, postgres: Mapping[str, Any]) -> None:

@@ -135,6 +135,10 @@ class Result:
         found: dict[str, Any] = self.content["deployments"][name]["postgres"]
         return found
 
+    def server_url(self, name: str = "prd") -> str | None:
+        found: str | None = self.content["deployments"][name]["health"]["server_url"]
+        return found
+
     def load(self) -> Fleet:
         """The fleet, after the passwords were written where the notes say."""
         for file, variable in re.findall(r"write it into (\S+) as (\w+)=\.\.\.", self.notes):

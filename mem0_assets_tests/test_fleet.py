@@ -196,6 +196,22 @@ MISTAKES = {
         SMALLEST + "telegram: {api_url: telegram}\n",
         "telegram.api_url: must begin with",
     ),
+    "a health that is no web address": (
+        SMALLEST + "    health: {server_url: 127.0.0.1:8888}\n",
+        "deployments.prd.health.server_url: must be a plain address like http://127.0.0.1:8888",
+    ),
+    "a port that is none": (
+        SMALLEST + "    health: {grafana_url: 'http://127.0.0.1:a/'}\n",
+        "deployments.prd.health.grafana_url: must be a plain address",
+    ),
+    "a key for no server": (
+        SMALLEST + "    health: {admin_key_env: MEM0_ADMIN_KEY}\n",
+        "deployments.prd.health: admin_key_env is for server_url, which is missing",
+    ),
+    "a password for no graph": (
+        SMALLEST + "    health: {neo4j_password_env: NEO4J_PASSWORD}\n",
+        "deployments.prd.health: neo4j_password_env is for neo4j_url, which is missing",
+    ),
     "a list": ("- backups_root\n", "must hold keys and values"),
     "an empty file": ("", "must hold keys and values"),
     "no YAML": ("backups_root: [x\n", "is not YAML: line 2: expected ',' or ']'"),
@@ -263,6 +279,19 @@ def test_a_secret_that_is_not_set_is_refused_with_its_key_and_name(
     assert not any(secret in text for secret in SECRETS.values())
 
 
+@pytest.mark.parametrize(("key", "place"), [("admin_key_env", "server_url"), ("neo4j_password_env", "neo4j_url")])
+def test_the_secrets_of_a_deployments_services_are_read_at_each_use(
+    write: Write, key: str, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write(SMALLEST + f"    health: {{{place}: 'http://127.0.0.1:8888/', {key}: THE_SERVICES_KEY}}\n")
+    assert f"deployments.prd.health.{key}: the environment variable THE_SERVICES_KEY is set neither" in refusal(path)
+    (tmp_path / ".env").write_text("THE_SERVICES_KEY=hunter2\n")
+    health = load_fleet(path).deployment("prd").health
+    assert getattr(health, place) == "http://127.0.0.1:8888"
+    monkeypatch.setenv("THE_SERVICES_KEY", "rotated")
+    assert {health.admin_key(), health.neo4j_password()} == {None, "rotated"}
+
+
 def test_an_empty_secret_is_not_set(write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "")
@@ -279,6 +308,10 @@ PASSWORDS_IN_WRONG_PLACES = {
     "in a URL instead of keys": "backups_root: x\ndeployments: {prd: {postgres: 'postgresql://mem0:hunter2@db/mem0'}}\n",
     "in a URL as host": SMALLEST.replace("127.0.0.1", "postgresql://mem0:hunter2@db/mem0"),
     "in a URL as database": SMALLEST.replace("database: mem0", "database: 'postgresql://mem0:hunter2@db/mem0'"),
+    "in the URL of a server": SMALLEST + "    health: {server_url: 'http://mem0:hunter2@127.0.0.1:8888'}\n",
+    "in the query of a URL": SMALLEST + "    health: {grafana_url: 'http://127.0.0.1/?token=hunter2'}\n",
+    "where a port should be": SMALLEST + "    health: {neo4j_url: 'http://127.0.0.1:hunter2'}\n",
+    "where a host should be": SMALLEST + "    health: {neo4j_url: 'http://[hunter2'}\n",
     "as the whole telegram section": SMALLEST + "telegram: 123:hunter2\n",
     "in quotes that do not close": SMALLEST + 'password: "hunter2: x\n',
     "with a wrong escape": SMALLEST + 'password: "hunter2\\q"\n',

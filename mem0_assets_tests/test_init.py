@@ -135,6 +135,31 @@ def test_the_compose_file_of_mem0s_server_of_2_x(tmp_path: Path) -> None:
     assert result.load().deployment("prd").postgres.password() == f"{SECRET}-database"
 
 
+@pytest.mark.parametrize(
+    ("ports", "url"),
+    [
+        ("8888:8000", "http://127.0.0.1:8888"),
+        ("0.0.0.0:8889:8888", "http://127.0.0.1:8889"),
+        ("100.64.0.7:8888:8000", "http://100.64.0.7:8888"),
+        ("[::1]:8888:8000", "http://[::1]:8888"),
+        ("8888-8890:8000", None),
+        ("8000", None),
+        ("3000:3000", None),
+        ("mem0.internal:8888:8000", None),
+    ],
+)
+def test_the_mem0_servers_address_is_read_where_it_is_published(tmp_path: Path, ports: str, url: str | None) -> None:
+    compose = MEM0_2.replace("8888:8000", ports)
+    result = read_off(tmp_path, compose, f"POSTGRES_PASSWORD={SECRET}-database\n")
+    assert result.server_url() == url
+    assert result.load().deployment("prd").health.server_url == url
+
+
+def test_an_address_that_cannot_be_read_is_no_error(tmp_path: Path) -> None:
+    compose = INCIDENT.replace("${MEM0_PORT:-8889}", "${MEM0_PORT:?must be set}")
+    assert read_off(tmp_path, compose, INCIDENT_ENV).server_url() is None
+
+
 def test_what_other_services_demand_does_not_matter(tmp_path: Path) -> None:
     assert read_off(tmp_path, MEM0_2, f"POSTGRES_PASSWORD={SECRET}").written.deployments == ("prd",)
 
@@ -144,6 +169,7 @@ def test_the_deployment_of_the_incident(tmp_path: Path) -> None:
     result = read_off(tmp_path, "", source=source)
     place = {"host": "127.0.0.1", "port": 5433, "user": "mem0_user_prd", "database": "mem0_prd"}
     assert result.postgres() == {**place, "collection": "memories_768", "password_env": "POSTGRES_PASSWORD"}
+    assert result.server_url() == "http://127.0.0.1:8889"
     assert result.content["telegram"] == TelegramSettings().model_dump()
     assert result.written.notes == (f"Read {source / 'docker-compose.prd.yml'} and {source / '.env'}",)
     fleet = result.load()
