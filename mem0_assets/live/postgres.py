@@ -44,10 +44,15 @@ REFUSALS = (
     "permission denied for database",
     "is not permitted to log in",
 )
+NO_ROOM = "failed: FATAL: "  # how libpq begins to tell a server's no to a new connection
 
 
 class DeniedError(UnreachableError):
     """The server answered and said no: a wrong password, role or database, or a missing right. Nothing was learnt."""
+
+
+class NotReadableError(DeniedError):
+    """The server let us in, and the memories could not be read: a missing right, somebody's lock, or too slow."""
 
 
 def connection_settings(postgres: Postgres) -> dict[str, Any]:
@@ -201,13 +206,13 @@ def _plain_errors(postgres: Postgres, password: str | None, seconds: float) -> I
         raise
     except psycopg.errors.InsufficientPrivilege as error:
         what = error.diag.message_primary or ""
-        raise DeniedError(f"{postgres.address}: {what}", next_step=_missing_right(postgres.user, what)) from None
+        raise NotReadableError(f"{postgres.address}: {what}", next_step=_missing_right(postgres.user, what)) from None
     except psycopg.errors.LockNotAvailable:
-        raise UnreachableError(
+        raise NotReadableError(
             f"{postgres.address}: another session holds an exclusive lock for more than {LOCK_SECONDS} s"
         ) from None
     except psycopg.errors.QueryCanceled:
-        raise UnreachableError(f"{postgres.address} did not answer within {seconds:g} s") from None
+        raise NotReadableError(f"{postgres.address} did not answer within {seconds:g} s") from None
     except psycopg.errors.ConnectionTimeout:
         raise UnreachableError(
             f"{postgres.address} did not answer within {CONNECT_SECONDS} s", next_step=FROZEN
@@ -240,6 +245,10 @@ def _refusal(postgres: Postgres, text: str) -> DeniedError | None:
         return DeniedError(
             f"{postgres.address} does not let {postgres.user} in: {text.rpartition('FATAL: ')[2]}",
             next_step="Check pg_hba.conf on the server, and the role's and the database's rights",
+        )
+    if NO_ROOM in text:  # too many clients, starting up, shutting down
+        return DeniedError(
+            f"{postgres.address} takes no connection: {text.rpartition('FATAL: ')[2]}", next_step="See the server's log"
         )
     return None
 

@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -22,6 +21,7 @@ from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.postgres import SCHEMA, DeniedError, connect, snapshot
 from mem0_assets.live.tables import count_tables
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, make_database, open_connection, run_sql, start_server
+from mem0_assets_tests.freezing import frozen
 from mem0_assets_tests.waiting import wait_until
 
 TOTAL = sum(SMALL.values())
@@ -71,21 +71,6 @@ def over_socket(server: EmbeddedServer, **settings: str) -> Postgres:
 
 def over_tcp(server: EmbeddedServer, **settings: str) -> Postgres:
     return over_socket(server, host="127.0.0.1", **settings)
-
-
-@contextmanager
-def frozen(server: EmbeddedServer) -> Iterator[None]:
-    """The whole server stopped, as by a dead disk: the postmaster and every backend."""
-    postmaster = (server.folder / "postmaster.pid").read_text().splitlines()[0]
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-    processes = [int(postmaster), *map(int, children)]
-    try:
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
-        yield
-    finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)
 
 
 Wait = Callable[[], None]
