@@ -1,7 +1,6 @@
 """Each thing that must be right before memories are safe, one line each, with what to do where it is not."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,12 +14,11 @@ from mem0_assets.alerts.watch import channel_of
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.errors import Mem0AssetsError
 from mem0_assets.fleet import Deployment, Fleet
-from mem0_assets.live.census import take_census
+from mem0_assets.live.health import look_at_health
 from mem0_assets.live.postgres import connect
 from mem0_assets.live.programs import find_program
 from mem0_assets.restores.scratch import scratch_major
 
-LEAST_FREE_BYTES = 10 << 30
 SECONDS = 10.0
 
 
@@ -41,7 +39,6 @@ def examine(fleet: Fleet) -> Iterator[Check]:
     """All checks of a fleet, in the order in which a person would look."""
     yield Check("fleet", True, f"{fleet.path}: {', '.join(fleet.deployments)}")
     yield _checked("backups folder", lambda: _backups_folder(fleet.backups_root))
-    yield _free_space(fleet.backups_root)
     yield _telegram(fleet)
     yield _outbox(fleet)
     for deployment in fleet.deployments.values():
@@ -50,7 +47,8 @@ def examine(fleet: Fleet) -> Iterator[Check]:
 
 def _examine_deployment(deployment: Deployment) -> Iterator[Check]:
     name = deployment.name
-    yield _checked(f"{name}: memories", lambda: _memories(deployment))
+    for seen in look_at_health(deployment):
+        yield Check(f"{name}: {seen.check}", seen.ok, seen.sentence, seen.next_step)
     yield _checked(f"{name}: pg_dump", lambda: _pg_dump(deployment))
     yield _checked(f"{name}: drill server", lambda: _drill_server(deployment))
     yield _newest_backup(deployment)
@@ -77,14 +75,6 @@ def _backups_folder(folder: Path) -> str:
     return f"{folder} can be written, and has hard links"
 
 
-def _free_space(folder: Path) -> Check:
-    if not folder.exists():
-        return Check("free space", False, f"{folder} does not exist")
-    free = shutil.disk_usage(folder).free
-    fix = "" if free >= LEAST_FREE_BYTES else "Free space on this disk, or lower `retention` in fleet.yaml"
-    return Check("free space", not fix, f"{free / (1 << 30):.1f} GiB free in {folder}", fix)
-
-
 def _telegram(fleet: Fleet) -> Check:
     channel = channel_of(fleet)
     if not isinstance(channel, Telegram):
@@ -98,11 +88,6 @@ def _outbox(fleet: Fleet) -> Check:
         return Check("outbox", True, "no alert waits for delivery")
     detail = f"{waiting.count} alerts wait, {waiting.undeliverable} were refused: {waiting.last_error}"
     return Check("outbox", False, detail, "mem0-assets alert test")
-
-
-def _memories(deployment: Deployment) -> str:
-    census = take_census(deployment.postgres, seconds=SECONDS)
-    return f"{census.total} memories in {len(census.namespaces)} namespaces of {deployment.postgres.address}"
 
 
 def _server_major(deployment: Deployment) -> int:

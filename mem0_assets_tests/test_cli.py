@@ -13,6 +13,7 @@ import yaml
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.programs import find_program
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
+from mem0_assets_tests.service_stub import Mem0Stub
 from mem0_assets_tests.telegram_stub import TelegramStub
 
 TOTAL = sum(SMALL.values())
@@ -43,8 +44,8 @@ class Shell:
 
 def write_fleet_file(folder: Path, deployment: Deployment, **extra: Any) -> Path:
     postgres = deployment.postgres.model_dump(include={"host", "port", "user", "database", "collection"})
-    limits = {"warn_rows": 0, "warn_bytes": 0}
-    prd = {"postgres": postgres, "limits": limits, "dump": deployment.dump.model_dump()}
+    calm = {"limits": {"warn_rows": 0, "warn_bytes": 0}, "health": {"min_free_bytes": 0}}
+    prd = {"postgres": postgres, "dump": deployment.dump.model_dump(), **calm}
     content = {"backups_root": "./backups", **extra, "deployments": {"prd": prd}}
     path = folder / "fleet.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -260,7 +261,10 @@ def test_alerts_go_to_telegram_where_fleet_yaml_names_it(make_deployment: MakeDe
 def test_the_doctor_says_what_to_do_for_each_thing_that_is_not_right(shell: Shell) -> None:
     answer = shell.json("doctor", status=1)
     checks = {check["name"]: check for check in answer["checks"]}
-    assert checks["prd: memories"]["ok"]
+    assert checks["prd: postgres"]["ok"]
+    assert checks["prd: postgres"]["detail"].startswith(f"{TOTAL} memories in {len(SMALL)} namespaces of ")
+    assert checks["prd: disk"]["ok"]
+    assert "prd: server" not in checks
     assert checks["prd: backup"] == {
         "name": "prd: backup",
         "ok": False,
@@ -271,6 +275,19 @@ def test_the_doctor_says_what_to_do_for_each_thing_that_is_not_right(shell: Shel
     shell.json("backup", "prd")
     shell.json("drill", "prd")
     assert all(check["ok"] for check in shell.json("doctor")["checks"])
+
+
+def test_the_doctor_sees_a_server_whose_pages_are_green_and_whose_database_is_dead(shell: Shell) -> None:
+    with Mem0Stub() as mem0:
+        mem0.database_up = False
+        content = yaml.safe_load(shell.fleet.read_text())
+        content["deployments"]["prd"]["health"]["server_url"] = mem0.url
+        shell.fleet.write_text(yaml.safe_dump(content))
+        answer = shell.json("doctor", status=1)
+    (check,) = [check for check in answer["checks"] if check["name"] == "prd: server"]
+    assert not check["ok"]
+    assert check["detail"] == f"{mem0.url}: it answers /auth/setup-status with HTTP 500"
+    assert check["fix"] == "Can it reach its application database? See its log"
 
 
 def test_init_writes_a_fleet_that_the_doctor_can_read(tmp_path: Path) -> None:

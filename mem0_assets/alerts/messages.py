@@ -18,8 +18,18 @@ TITLES: dict[str, str] = {
     "namespace_dropped": "a namespace dropped",
     "below_baseline": "memory count below the baseline",
     "identity_changed": "this is another database",
-    "database_unreachable": "database unreachable",
+    "mem0_server_down": "the mem0 server is down",
+    "mem0_server_endpoint": "the mem0 server answers wrongly",
+    "postgresql_down": "database unreachable",
+    "postgresql_connection": "database unreachable: it lets nobody in",
+    "postgresql_db_access": "database unreachable: its memories cannot be read",
+    "neo4j_down": "Neo4j is down",
+    "neo4j_endpoint": "Neo4j answers wrongly",
+    "grafana_down": "Grafana is down",
+    "grafana_endpoint": "Grafana answers wrongly",
+    "disk_space_low": "disk space is low",
     "backups_unreadable": "the backups cannot be read",
+    "backup_failed": "backup failed",
     "backup_refused": "backup refused",
     "backup_overdue": "backup overdue",
     "never_backed_up": "never backed up",
@@ -29,6 +39,9 @@ TITLES: dict[str, str] = {
     "check_failed": "check failed",
     "alerts_undelivered": "alerts could not be delivered",
 }
+
+# What the end of an incident is called, where there is a better word: who heard of a failure waits for a success.
+GOOD_ENDS: dict[str, str] = {"backup_failed": "backup succeeded", "backup_refused": "backup succeeded"}
 
 _CHANGES: dict[Change, str] = {"opened": "", "worse": "worse: ", "still": "still: ", "over": "over: "}
 
@@ -54,6 +67,7 @@ def incident_text(deployment: str, notice: Notice, now: datetime) -> Text:
     incident = notice.incident
     title = f"{_CHANGES[notice.change]}{_title(incident)}"
     if notice.change == "over":
+        title = GOOD_ENDS.get(incident.kind, title)
         lasted = spoken((incident.ended or now) - incident.since)
         return Text.plain("✅ ") + bold(f"{deployment}: {title}") + f"\nIt lasted {lasted}. It was: {incident.what}"
     head = Text.plain(f"{SIGNS[incident.severity]} ") + bold(f"{deployment}: {title}")

@@ -14,8 +14,10 @@ from typing import Literal
 
 from mem0_assets.backups.claims import Standard, drop
 from mem0_assets.backups.inventory import Backup
+from mem0_assets.errors import Mem0AssetsError
 from mem0_assets.fleet import Deployment, Schedule
 from mem0_assets.live.census import Census
+from mem0_assets.live.health import CheckName, Health, postgres_code
 from mem0_assets.timetable import overdue_since
 from mem0_assets.verdicts import Verdict
 
@@ -30,8 +32,18 @@ Kind = Literal[
     "namespace_dropped",
     "below_baseline",
     "identity_changed",
-    "database_unreachable",
+    "mem0_server_down",
+    "mem0_server_endpoint",
+    "postgresql_down",
+    "postgresql_connection",
+    "postgresql_db_access",
+    "neo4j_down",
+    "neo4j_endpoint",
+    "grafana_down",
+    "grafana_endpoint",
+    "disk_space_low",
     "backups_unreadable",
+    "backup_failed",
     "backup_refused",
     "backup_overdue",
     "never_backed_up",
@@ -43,7 +55,20 @@ Kind = Literal[
 ]
 
 # Which rules looked: an incident ends only when the rules that saw it look again and do not find it.
-Scope = Literal["reach", "memories", "backups", "drills", "runs", "checks", "alerts"]
+Scope = Literal["reach", "memories", "backups", "drills", "health", "runs", "checks", "alerts"]
+
+# An attempt that came to this has made nothing that could be judged: it failed, and was not refused.
+MADE_NOTHING: frozenset[str] = frozenset(
+    {"unreachable", "dump_failed", "client_missing", "client_too_old", "no_space", "interrupted"}
+)
+
+# mem0 needs its server, and in 1.x its graph, for every call; with the others away it still works, for now.
+SEVERITY_OF_HEALTH: dict[CheckName, Severity] = {
+    "server": "critical",
+    "neo4j": "critical",
+    "disk": "warning",
+    "grafana": "warning",
+}
 
 
 @dataclass(frozen=True)
@@ -95,10 +120,31 @@ def table_missing(deployment: Deployment, message: str, standard: Standard) -> l
     return findings + _judge_namespaces({}, standard, command, implied=True)
 
 
-def unreachable(deployment: Deployment, message: str, hold: float) -> Finding:
+def unreachable(deployment: Deployment, error: Mem0AssetsError, hold: float) -> Finding:
     """Nothing is known. Not a loss: nobody is told before `hold` seconds, as a restart takes some."""
     command = f"mem0-assets counts {deployment.name}"
-    return Finding("unreachable", "database_unreachable", "critical", _sentence(message), command, hold=hold)
+    return Finding("unreachable", postgres_code(error), "critical", _sentence(str(error)), command, hold=hold)
+
+
+def judge_health(seen: Sequence[Health], hold: float) -> list[Finding]:
+    """What else is not well. PostgreSQL is left to the census, which looks thirty times as often.
+
+    A mem0 server that answers with an error while its PostgreSQL is away says what the census has told already.
+    """
+    away = any(one.check == "postgres" and not one.ok for one in seen)
+    return [
+        Finding(
+            one.check,
+            one.code,
+            SEVERITY_OF_HEALTH[one.check],
+            " ".join(_sentence(text) for text in (one.sentence, one.next_step) if text),
+            "mem0-assets doctor",
+            hold=0.0 if one.check == "disk" else hold,
+            implied=away and one.code == "mem0_server_endpoint",
+        )
+        for one in seen
+        if one.check != "postgres" and one.code != "ok"
+    ]
 
 
 def unreadable(deployment: Deployment, message: str) -> Finding:
@@ -117,8 +163,10 @@ def judge_backups(
     findings = []
     if refusal:
         attempt, verdict = refusal
-        what = f"The newest attempt ({attempt}) was refused: {verdict.sentence()}. No good backup was touched."
-        findings.append(Finding("backup_refused", "backup_refused", "critical", what, f"mem0-assets backups {name}"))
+        kind: Kind = "backup_failed" if MADE_NOTHING.issuperset(verdict.codes) else "backup_refused"
+        word = "failed" if kind == "backup_failed" else "was refused"
+        what = f"The newest attempt ({attempt}) {word}: {verdict.sentence()}. No good backup was touched."
+        findings.append(Finding("backup_refused", kind, "critical", what, f"mem0-assets backups {name}"))
     if newest is None:
         what = "There is no verified backup of these memories at all."
         command = f"mem0-assets backup {name}"

@@ -70,7 +70,7 @@ def look(fleet: Fleet, deployment: Deployment, *, seconds: float = CENSUS_SECOND
         findings["reach"], findings["memories"] = [], table_missing(deployment, str(error), standard)
     except Mem0AssetsError as error:
         problem = error
-        findings["reach"] = [unreachable(deployment, str(error), fleet.alerts.unreachable_seconds)]
+        findings["reach"] = [unreachable(deployment, error, fleet.alerts.unreachable_seconds)]
     return Look(deployment, now, census, problem, findings | on_disk)
 
 

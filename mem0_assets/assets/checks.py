@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 
@@ -16,6 +16,7 @@ from mem0_assets.backups.manifest import Manifest, ManifestError, read_manifest
 from mem0_assets.backups.validation import missing_bytes
 from mem0_assets.errors import NotFoundError
 from mem0_assets.fleet import Deployment, Fleet
+from mem0_assets.live.health import PostgresCode
 from mem0_assets.verdicts import ReasonCode, Verdict, refused
 
 # The blocking checks on a candidate, and the reasons that fail each.
@@ -35,7 +36,7 @@ BACKUP_CHECKS: dict[str, tuple[str, tuple[ReasonCode, ...]]] = {
 
 # The checks on the live counts, and the kinds of findings that fail each.
 COUNT_CHECKS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "reachable": ("The database answers.", ("database_unreachable",)),
+    "reachable": ("The database answers.", get_args(PostgresCode)),
     "has_memories": ("The collection is there and holds memories.", ("count_zero", "table_missing")),
     "not_dropped": (
         "Neither the total nor any namespace fell by more than max_drop since the last verified backup.",

@@ -13,6 +13,7 @@ import dagster as dg
 from mem0_assets.alerts.watch import look
 from mem0_assets.assets.checks import backup_checks, count_checks
 from mem0_assets.assets.failures import failure, plain_failures
+from mem0_assets.assets.health_checks import health_checks
 from mem0_assets.assets.metadata import (
     backup_metadata,
     census_metadata,
@@ -64,7 +65,7 @@ def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=assets,
-        asset_checks=[count_checks(fleet, deployment), backup_checks(deployment)],
+        asset_checks=[health_checks(deployment), count_checks(fleet, deployment), backup_checks(deployment)],
         jobs=jobs,
         schedules=build_schedules(fleet, deployment),
     )

@@ -5,6 +5,7 @@ import dagster as dg
 from mem0_assets.assets.alert_sensors import build_check_sensor, build_run_sensor
 from mem0_assets.assets.census_sensor import build_census_sensor
 from mem0_assets.assets.deployment import build_deployment
+from mem0_assets.assets.health_sensor import build_health_sensor
 from mem0_assets.assets.housekeeping import housekeeping, housekeeping_schedule
 from mem0_assets.fleet import Fleet
 
@@ -17,6 +18,7 @@ def build_fleet(fleet: Fleet) -> dg.Definitions:
     deployments = dg.Definitions.merge(*(build_deployment(fleet, one) for one in fleet.deployments.values()))
     sensors = [
         build_census_sensor(fleet),
+        build_health_sensor(fleet),
         build_run_sensor(fleet, _steps(deployments)),
         build_check_sensor(fleet, _check_keys(deployments)),
     ]

@@ -23,7 +23,7 @@ COOLDOWN = 3600.0
 
 ZERO = Finding("count", "count_zero", "critical", "no memories", "cat RESTORE.md")
 DROPPED = Finding("count", "count_dropped", "warning", "900 left", "cat RESTORE.md")
-AWAY = Finding("unreachable", "database_unreachable", "critical", "it does not answer.", "mem0-assets counts", hold=30)
+AWAY = Finding("unreachable", "postgresql_down", "critical", "it does not answer.", "mem0-assets counts", hold=30)
 
 
 @pytest.fixture(autouse=True)

@@ -77,6 +77,12 @@ def test_the_end_of_an_incident_says_how_long_it_lasted_and_what_it_was() -> Non
     ]
 
 
+@pytest.mark.parametrize("kind", ["backup_failed", "backup_refused"])
+def test_who_heard_of_a_failed_backup_hears_of_the_next_success(kind: str) -> None:
+    ended = replace(ZERO, kind=kind, ended=SINCE + timedelta(hours=1))
+    assert lines("over", timedelta(hours=1), ended)[0] == "✅ prd: backup succeeded"
+
+
 @pytest.mark.parametrize(("severity", "sign"), [("critical", "🔴"), ("warning", "🟠"), ("info", "🔵")])
 def test_the_sign_shows_the_severity(severity: Severity, sign: str) -> None:
     assert lines("opened", incident=replace(ZERO, severity=severity))[0].startswith(sign)

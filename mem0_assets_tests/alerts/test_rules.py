@@ -12,6 +12,7 @@ from mem0_assets.alerts.rules import (
     Finding,
     judge_backups,
     judge_drills,
+    judge_health,
     judge_memories,
     table_missing,
     unreachable,
@@ -20,10 +21,13 @@ from mem0_assets.alerts.rules import (
 from mem0_assets.backups.claims import Standard
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.demo.memories import INCIDENT
+from mem0_assets.errors import ConfigurationError, Mem0AssetsError, UnreachableError
 from mem0_assets.fleet import Deployment, Limits
 from mem0_assets.live.census import Census
+from mem0_assets.live.health import Code, Health
 from mem0_assets.live.identity import Identity
-from mem0_assets.verdicts import refused
+from mem0_assets.live.postgres import DeniedError, NotReadableError
+from mem0_assets.verdicts import ReasonCode, refused
 
 NOW = datetime(2026, 1, 10, 19, 30, tzinfo=UTC)
 IDENTITY = Identity("7421", "mem0", 16384, 16500, 1536, "18.4", "0.8.5")
@@ -203,13 +207,71 @@ def test_the_next_command_of_a_loss_is_one_that_runs_whatever_the_folder_is_call
 
 @pytest.mark.parametrize("message", ["it refused", "it refused.", "Is the server running?"])
 def test_a_message_ends_in_one_mark(message: str) -> None:
-    what = unreachable(deployment(), message, 30).what
+    what = unreachable(deployment(), UnreachableError(message), 30).what
     assert what[-2].isalpha()
     assert what[-1] in ".?"
 
 
 def test_an_unreachable_database_is_told_only_after_a_while() -> None:
-    assert unreachable(deployment(), "it refused", 30).hold == 30
+    assert unreachable(deployment(), UnreachableError("it refused"), 30).hold == 30
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (UnreachableError("nothing listens"), "postgresql_down"),
+        (DeniedError("it refused the password"), "postgresql_connection"),
+        (ConfigurationError("the password is not set"), "postgresql_connection"),
+        (NotReadableError("permission denied for table memories"), "postgresql_db_access"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+def test_an_unreachable_database_is_one_incident_whatever_is_in_the_way(error: Mem0AssetsError, kind: str) -> None:
+    finding = unreachable(deployment(), error, 30)
+    assert (finding.key, finding.kind, finding.severity) == ("unreachable", kind, "critical")
+
+
+WELL = Health("postgres", "ok", "77 memories")
+AWAY = Health("postgres", "postgresql_down", "it cannot be reached", "Is the server running?")
+
+
+def server(code: Code) -> Health:
+    return Health("server", code, "http://127.0.0.1:8888: it answers with HTTP 500", "Can it reach its database?")
+
+
+def test_what_is_well_is_no_finding() -> None:
+    assert judge_health([WELL, server("ok"), Health("disk", "ok", "99 GB are free")], 30) == []
+
+
+def test_a_service_that_is_away_is_told_only_after_a_while_and_a_full_disk_at_once() -> None:
+    low = Health("disk", "disk_space_low", "9.1 GB are free in /backups, and 10.0 GB should be")
+    neo4j = Health("neo4j", "neo4j_down", "nothing takes connections there")
+    findings = judge_health([WELL, server("mem0_server_down"), neo4j, low], 30)
+    assert [(one.kind, one.severity, one.hold) for one in findings] == [
+        ("mem0_server_down", "critical", 30),
+        ("neo4j_down", "critical", 30),
+        ("disk_space_low", "warning", 0),
+    ]
+    assert findings[0].what.endswith("it answers with HTTP 500. Can it reach its database?")
+    assert findings[0].command == "mem0-assets doctor"
+
+
+def test_postgres_is_left_to_the_census() -> None:
+    assert judge_health([AWAY], 30) == []
+
+
+@pytest.mark.parametrize(
+    ("postgres", "code", "heard"),
+    [
+        (AWAY, "mem0_server_endpoint", []),
+        (WELL, "mem0_server_endpoint", [("mem0_server_endpoint", "critical")]),
+        (AWAY, "mem0_server_down", [("mem0_server_down", "critical")]),
+    ],
+)
+def test_a_server_that_only_says_that_its_database_is_away_is_implied(
+    postgres: Health, code: Code, heard: list[tuple[str, str]]
+) -> None:
+    assert told(judge_health([server(code), postgres], 30)) == heard
 
 
 def test_a_fresh_verified_backup_is_no_finding() -> None:
@@ -222,6 +284,18 @@ def test_a_refused_attempt_is_critical_and_says_that_the_good_ones_are_there() -
     assert (finding.kind, finding.severity) == ("backup_refused", "critical")
     assert "it holds no memories at all [empty]" in finding.what
     assert "No good backup was touched" in finding.what
+
+
+CODES: tuple[ReasonCode, ReasonCode] = ("empty", "no_space")
+
+
+def test_an_attempt_that_made_nothing_has_failed_and_is_the_same_incident() -> None:
+    refused_one, failed_one = (
+        judge_backups(deployment(), backup(), ("20260111_023000", refused(code, "why")), NOW)[0] for code in CODES
+    )
+    assert (failed_one.kind, failed_one.severity) == ("backup_failed", "critical")
+    assert "The newest attempt (20260111_023000) failed: why [no_space]" in failed_one.what
+    assert failed_one.key == refused_one.key
 
 
 def test_a_backup_is_overdue_half_an_hour_after_its_time() -> None:

@@ -112,7 +112,7 @@ def test_a_dropped_table_is_a_loss_and_not_an_outage(backed_up: Deployment, make
 def test_a_server_that_is_not_there_is_unknown_and_not_zero(nowhere: Deployment, make_fleet: MakeFleet) -> None:
     seen = look(make_fleet(nowhere, unreachable_seconds=7), nowhere, seconds=5)
     assert "memories" not in seen.findings
-    assert [(one.kind, one.hold) for one in seen.findings["reach"]] == [("database_unreachable", 7)]
+    assert [(one.kind, one.hold) for one in seen.findings["reach"]] == [("postgresql_down", 7)]
 
 
 def test_an_outage_ends_no_incident_of_the_memories(
@@ -123,7 +123,7 @@ def test_an_outage_ends_no_incident_of_the_memories(
     assert [notice.change for notice in observe(fleet, backed_up, look(fleet, backed_up).findings)] == ["opened"]
     away = backed_up.model_copy(update={"postgres": nowhere.postgres})
     told = observe(fleet, away, look(fleet, away, seconds=5).findings)
-    assert [(notice.change, notice.incident.kind) for notice in told] == [("opened", "database_unreachable")]
+    assert [(notice.change, notice.incident.kind) for notice in told] == [("opened", "postgresql_down")]
     assert {one.key for one in IncidentBook(backed_up.backups).open()} >= {"count", "unreachable"}
 
 

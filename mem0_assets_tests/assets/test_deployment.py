@@ -424,15 +424,17 @@ def test_what_reads_one_database_takes_turns_and_so_do_drills(project: Project) 
         "prd__restore_drill": "scratch_server",
         "prd_backup_checks": "prd_database",
         "prd_count_checks": None,
+        "prd_health_checks": None,
     }
 
 
-def test_the_checks_of_a_candidate_block_and_those_of_the_counts_do_not(project: Project) -> None:
+def test_the_checks_of_a_candidate_block_and_those_of_the_live_deployment_do_not(project: Project) -> None:
     graph = project.definitions.resolve_asset_graph()
     blocking = {(key.asset_key.path[-1], key.name): graph.get(key).blocking for key in graph.asset_check_keys}
     assert blocking == (
         {("postgres_backup", name): True for name in BACKUP_CHECKS}
         | {("memory_counts", name): False for name in COUNT_CHECKS}
+        | {("memories", name): False for name in ("postgres_healthy", "disk_space")}
         | {("validated_dump", "read_back"): False, ("restore_drill", "restored_exactly"): False}
     )
 

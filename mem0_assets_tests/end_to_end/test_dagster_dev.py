@@ -1,12 +1,13 @@
 """The whole house under a real `dagster dev`: guarding from the first minute, and driven over GraphQL as the UI does."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.demo.memories import INCIDENT
-from mem0_assets_tests.end_to_end.conftest import REPOSITORY, DagsterDev, Loss
+from mem0_assets_tests.end_to_end.conftest import REPOSITORY, DagsterDev, Loss, until
 
 TOTAL = sum(INCIDENT.values())
 INSTIGATORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
@@ -34,7 +35,7 @@ def checks(dev: DagsterDev, deployment: str, thing: str) -> dict[str, dict[str, 
 
 def test_sensors_and_schedules_are_on_without_a_click(dagster_dev: DagsterDev) -> None:
     sensors = {one["name"]: one["sensorState"]["status"] for one in instigators(dagster_dev, "sensors")}
-    assert sensors == dict.fromkeys(("fleet_census", "run_alerts", "check_alerts"), "RUNNING")
+    assert sensors == dict.fromkeys(("fleet_census", "fleet_health", "run_alerts", "check_alerts"), "RUNNING")
     schedules = {one["name"]: one["scheduleState"]["status"] for one in instigators(dagster_dev, "schedules")}
     expected = [f"{name}_{what}" for name in ("prd", "test") for what in ("backup", "drill", "report")]
     assert schedules == dict.fromkeys([*expected, "housekeeping_schedule"], "RUNNING")
@@ -94,6 +95,18 @@ def test_live_counts_are_red_for_one_and_green_for_the_other(dagster_dev: Dagste
     assert red == {"has_memories", "not_dropped"}
     assert all(one["status"] == "SUCCEEDED" for one in checks(dagster_dev, "test", "memory_counts").values())
     assert dagster_dev.materializations("prd", "memory_counts")[0]["dagster/row_count"] == 0
+
+
+def health(dev: DagsterDev, name: str) -> dict[str, str] | None:
+    """How each check on the memories ended, once all have."""
+    shown = checks(dev, name, "memories")
+    return {check: one["status"] for check, one in shown.items()} if all(shown.values()) else None
+
+
+def test_the_health_of_both_is_shown_without_a_run(dagster_dev: DagsterDev, loss: Loss) -> None:
+    for name in ("prd", "test"):
+        shown = until(f"{name}'s health is shown", partial(health, dagster_dev, name))
+        assert shown == {"postgres_healthy": "SUCCEEDED", "disk_space": "SUCCEEDED"}
 
 
 def test_no_tick_of_any_sensor_fails(dagster_dev: DagsterDev, loss: Loss) -> None:

@@ -195,14 +195,14 @@ def test_the_seventeen_nights_of_january(house: House) -> None:
 
     # 10 January, 19:30: recreated, with other credentials, on a volume that is new, for an embedder of 768 dimensions.
     house.recreate("volume_prd", "mem0_user_prd", "mem0_prd", {}, 768)
-    assert house.tick() == ["🔴 prd: database unreachable"]
+    assert house.tick() == ["🔴 prd: database unreachable: it lets nobody in"]
     assert "the server answers, and it has no role mem0_user" in house.telegram.texts[-1]
     assert "look at its volume before anything else" in house.telegram.texts[-1]
 
     # fleet.yaml follows, as .env did: and the very next tick says what has happened.
     house.configure("mem0_user_prd", "mem0_prd")
     assert sorted(house.tick()) == [
-        "✅ prd: over: database unreachable",
+        "✅ prd: over: database unreachable: it lets nobody in",
         "🔴 prd: memory count is ZERO",
         "🔴 prd: this is another database",
     ]
