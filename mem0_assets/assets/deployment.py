@@ -47,9 +47,11 @@ JOBS = {
 
 def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
     """Everything that Dagster shows and runs for one deployment."""
+    stores = _stores(deployment)
     assets = [
         *_live_assets(fleet, deployment),
-        _postgres_backup(deployment),
+        *stores,
+        _postgres_backup(deployment, stores),
         _validated_dump(deployment),
         _restore_drill(deployment),
         _retention(deployment),
@@ -101,13 +103,31 @@ def _live_assets(fleet: Fleet, deployment: Deployment) -> list[dg.AssetSpec | dg
     return [memories, memory_counts]
 
 
-def _postgres_backup(deployment: Deployment) -> dg.AssetsDefinition:
+def _stores(deployment: Deployment) -> list[dg.AssetSpec]:
+    """What else the backups of this deployment hold, as sources of them."""
+    stores, application = deployment.stores, deployment.application
+    kept = {
+        "application": application
+        and (f"Users, API keys and settings: the database {application.address}.", "postgres"),
+        "history": stores.history and (f"Every memory's history: {stores.history}.", "sqlite"),
+        "files": stores.files and (f"The deployment's own files: {', '.join(map(str, stores.files))}.", "file"),
+    }
+    return [
+        dg.AssetSpec(
+            [deployment.name, name], group_name=deployment.name, description=what[0], kinds={what[1]}, owners=OWNERS
+        )
+        for name, what in kept.items()
+        if what
+    ]
+
+
+def _postgres_backup(deployment: Deployment, stores: list[dg.AssetSpec]) -> dg.AssetsDefinition:
     @dg.asset(
         key=[deployment.name, "postgres_backup"],
-        deps=[[deployment.name, "memories"]],
+        deps=[dg.AssetKey([deployment.name, "memories"]), *(store.key for store in stores)],
         group_name=deployment.name,
-        description="A candidate: census, identity and pg_dump of the same exported snapshot, in candidates/. "
-        "It counts for nothing until `validated_dump` has published it.",
+        description="A candidate: census, identity and dump of the same exported snapshot, and all other stores that "
+        "fleet.yaml names, in candidates/. It counts for nothing until `validated_dump` has published it.",
         kinds={"postgres", "file"},
         owners=OWNERS,
         pool=f"{deployment.name}_database",

@@ -29,7 +29,7 @@ def census_metadata(census: Census, before: Mapping[str, int]) -> Metadata:
 
 
 def manifest_metadata(manifest: Manifest) -> Metadata:
-    """What a backup claims: counts, files, what the dump took."""
+    """What a backup claims: counts, files, what the dump took, and which stores it does not hold."""
     return {
         "dagster/row_count": dg.MetadataValue.int(manifest.census.total),
         "backup": dg.MetadataValue.text(manifest.backup),
@@ -40,6 +40,7 @@ def manifest_metadata(manifest: Manifest) -> Metadata:
         "seconds": dg.MetadataValue.float(manifest.seconds),
         "files": _files(manifest),
         "program": dg.MetadataValue.text(manifest.program),
+        "not_kept": dg.MetadataValue.text(", ".join(manifest.left_out) or "nothing"),
         "tiers": dg.MetadataValue.text(", ".join(manifest.tiers)),
     }
 
@@ -83,6 +84,7 @@ def drill_metadata(result: DrillResult) -> Metadata:
         "backup": dg.MetadataValue.text(result.backup),
         "namespaces": _namespaces(result.namespaces),
         "server_version": dg.MetadataValue.text(result.server_version),
+        **_history(result),
         **seconds,
     }
 
@@ -100,6 +102,17 @@ def retention_metadata(plan: Plan) -> Metadata:
         "expired": dg.MetadataValue.int(len(plan.expired)),
         "held": dg.MetadataValue.text(plan.held or "no"),
         "decisions": dg.MetadataValue.table(decisions, schema=_schema("backup", "tier", "kept", "why")),
+    }
+
+
+def _history(result: DrillResult) -> Metadata:
+    report = result.history
+    if report is None:
+        return {}
+    return {
+        "history_coverage": dg.MetadataValue.float(report.coverage),
+        "history_lost": dg.MetadataValue.int(report.lost.count),
+        "history": dg.MetadataValue.json(report.as_json()),
     }
 
 

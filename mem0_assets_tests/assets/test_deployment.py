@@ -78,7 +78,7 @@ def test_a_good_backup_shows_what_a_person_looks_for(project: Project) -> None:
         assert shown["dagster/row_count"] == TOTAL
         assert shown["backup"] == backup.backup
         assert shown["bytes"] == backup.bytes
-        assert [row.data["sha256"] for row in shown["files"].records] == [backup.manifest.files[0].sha256]
+        assert [row.data["sha256"] for row in shown["files"].records] == [file.sha256 for file in backup.manifest.files]
         assert shown["format"] == "sql"
         assert shown["seconds"] > 0
         assert shown["program"].startswith("pg_dump ")
