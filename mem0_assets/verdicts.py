@@ -29,6 +29,8 @@ ReasonCode = Literal[
     "hash_mismatch",
     "null_vectors",
     "zero_vectors",
+    "empty_texts",
+    "keys_vanished",
     "index_missing",
     "index_invalid",
     "search_failed",
@@ -51,6 +53,10 @@ ACCEPTABLE: frozenset[str] = frozenset(
         "dimensions_changed",
         "history_emptied",
         "application_emptied",
+        "empty_texts",
+        "null_vectors",
+        "zero_vectors",
+        "keys_vanished",
     }
 )
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from mem0_assets.backups.files import link_tree, write_file, write_json
 from mem0_assets.backups.instructions import restore_instructions
 from mem0_assets.backups.inventory import ID_FORMAT
-from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Index, Manifest, checksums
+from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, BackupFile, Manifest, checksums
 from mem0_assets.fleet import Deployment, Tier
 from mem0_assets.live.census import Census
 from mem0_assets.live.identity import Identity
+from mem0_assets.live.indexes import Index
+from mem0_assets.live.semantics import Semantics
 from mem0_assets_tests.conftest import SMALL
 
 IDENTITY = Identity("7700000000000000001", "mem0_prd", 16384, 16400, 3, "18.4", "0.8.5")
@@ -84,6 +86,7 @@ def forge(
         program="pg_dump 18.4",
         seconds=0.1,
         files=(BackupFile(path, len(data), hashlib.sha256(data).hexdigest(), len(text)),),
+        semantics=Semantics(total, total, total, {}, dict.fromkeys(("data", "hash", "user_id"), total), 0, {}, 0.1),
     )
     seal(folder, manifest)
     for tier in () if place else tiers[1:]:

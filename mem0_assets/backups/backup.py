@@ -99,8 +99,9 @@ def prove(catalog: Catalog, candidate: Path) -> Outcome:
 
 
 def _judge(catalog: Catalog, candidate: Path, manifest: Manifest) -> Outcome:
-    verdict = judge_claims(manifest, standard_of(catalog)) + verify_files(candidate).verdict
-    notes = tuple(cautions(manifest, catalog.deployment.limits))
+    standard = standard_of(catalog)
+    verdict = judge_claims(manifest, standard) + verify_files(candidate).verdict
+    notes = tuple(cautions(manifest, standard))
     backup = catalog.publish(candidate, manifest.tiers) if verdict.ok else catalog.quarantine(candidate, verdict)
     return Outcome(backup, verdict, notes, manifest.seconds)
 

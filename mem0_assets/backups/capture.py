@@ -20,7 +20,7 @@ from mem0_assets.backups.formats.pg_dump import STALL_SECONDS
 from mem0_assets.backups.formats.source import Progress, Written
 from mem0_assets.backups.instant import Recorder, one
 from mem0_assets.backups.instructions import restore_instructions
-from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, Index, Manifest, checksums
+from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, Manifest, checksums
 from mem0_assets.backups.stores import (
     NOTHING,
     dump_application,
@@ -32,8 +32,10 @@ from mem0_assets.backups.stores import (
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError
 from mem0_assets.fleet import Deployment, Tier
 from mem0_assets.live.census import Census, read_census
+from mem0_assets.live.indexes import Index, read_indexes
 from mem0_assets.live.postgres import SCHEMA, Connection
 from mem0_assets.live.programs import Program
+from mem0_assets.live.semantics import Semantics, read_semantics
 from mem0_assets.live.tables import count_tables
 
 # Space that must be free beyond the last dump's size: half as much again, and never less than this.
@@ -83,6 +85,7 @@ class _Seen:
     tables: dict[str, int]
     indexes: tuple[Index, ...]
     owner: str
+    semantics: Semantics
 
 
 def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[Tier, ...], recorder: Recorder) -> None:
@@ -118,6 +121,7 @@ def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[T
         history=history,
         masked={copy.file.path: copy.masked for copy in copies if copy.masked},
         left_out=deployment.stores.left_out,
+        semantics=seen.semantics,
     )
     _seal(candidate, manifest)
 
@@ -133,11 +137,13 @@ def _memories(deployment: Deployment, candidate: Path, recorder: Recorder) -> tu
 
 
 def _look(collection: str, connection: Connection) -> _Seen:
+    census = read_census(connection, collection)
     return _Seen(
-        census=read_census(connection, collection),
+        census=census,
         tables=count_tables(connection),
-        indexes=_indexes(connection, collection),
+        indexes=read_indexes(connection, collection),
         owner=one(connection, _OWNER, SCHEMA, collection),
+        semantics=read_semantics(connection, census),
     )
 
 
@@ -162,16 +168,3 @@ def _require_space(catalog: Catalog) -> None:
             f"{catalog.root} has {free:,} bytes free and this backup needs about {needed:,}",
             next_step="Free space there; no backup was lost",
         )
-
-
-def _indexes(connection: Connection, collection: str) -> tuple[Index, ...]:
-    rows = connection.execute(
-        """
-        SELECT i.relname AS name, m.amname AS method
-          FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
-          JOIN pg_class c ON c.oid = x.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = %s ORDER BY 1
-        """,
-        (SCHEMA, collection),
-    ).fetchall()
-    return tuple(Index(**row) for row in rows)

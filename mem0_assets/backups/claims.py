@@ -6,6 +6,7 @@ No file is touched here. These are the rules that would have refused all 17 nigh
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mem0_assets.backups.content_rules import judge_content, refusals, warnings
 from mem0_assets.backups.history_claims import judge_growth
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.manifest import Manifest
@@ -25,6 +26,11 @@ class Standard:
     previous: Backup | None = None
     identity: Identity | None = None
 
+    @property
+    def manifest(self) -> Manifest | None:
+        """What the last verified backup claims; None where there is none, or nothing vouches for it."""
+        return self.previous.manifest if self.previous else None
+
 
 def judge_claims(manifest: Manifest, standard: Standard) -> Verdict:
     """Everything that a manifest alone can be refused for."""
@@ -36,6 +42,7 @@ def judge_claims(manifest: Manifest, standard: Standard) -> Verdict:
         + judge_dimensions(census.identity.dimensions, standard)
         + judge_size(manifest.bytes, standard.limits)
         + judge_stores(manifest, standard.previous.manifest if standard.previous else None)
+        + refusals(judge_content(manifest, standard.manifest))
     )
 
 
@@ -109,9 +116,10 @@ def judge_size(size: int, limits: Limits) -> Verdict:
     return OK if size >= limits.min_bytes else refused(code, f"{size} bytes; at least {limits.min_bytes} are required")
 
 
-def cautions(manifest: Manifest, limits: Limits) -> list[str]:
+def cautions(manifest: Manifest, standard: Standard) -> list[str]:
     """What does not refuse a backup and a person should still know."""
-    notes = [*manifest.warnings]
+    limits = standard.limits
+    notes = [*manifest.warnings, *warnings(judge_content(manifest, standard.manifest))]
     if manifest.census.total < limits.warn_rows:
         notes.append(f"only {manifest.census.total} memories (warn_rows is {limits.warn_rows})")
     if manifest.bytes < limits.warn_bytes:

@@ -11,9 +11,11 @@ from mem0_assets.backups.formats.source import Progress, Source, Written
 from mem0_assets.fleet import Dump, Postgres
 from mem0_assets.live.postgres import Connection, answers_within, connect, connection_settings, snapshot
 from mem0_assets.live.programs import Program, find_program
+from mem0_assets.live.semantics import NIGHTLY
 from mem0_assets.live.tables import Table, user_tables
 
-QUERY_SECONDS = 30.0
+# Half a minute for the counts, and what a look into the rows may take.
+QUERY_SECONDS = 30.0 + NIGHTLY.seconds
 
 Seen = TypeVar("Seen")
 

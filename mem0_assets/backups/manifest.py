@@ -5,7 +5,7 @@ The manifest and the dump are the same instant, so whoever reads the dump back m
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -16,6 +16,8 @@ from mem0_assets.errors import Mem0AssetsError
 from mem0_assets.fleet import Format, Tier
 from mem0_assets.live.census import Census
 from mem0_assets.live.history import HistoryCopy
+from mem0_assets.live.indexes import Index
+from mem0_assets.live.semantics import Semantics
 
 MANIFEST = "manifest.json"
 # The folders of a backup: the memories' database is `postgres`, as the layout of before this project has it.
@@ -50,14 +52,6 @@ class BackupFile:
 
 
 @dataclass(frozen=True)
-class Index:
-    """An index that a restored collection must have: its name and its access method (btree, hnsw, gin)."""
-
-    name: str
-    method: str
-
-
-@dataclass(frozen=True)
 class Application:
     """mem0's second database, as one snapshot right after the memories' held it: every table's rows, and its revision.
 
@@ -88,7 +82,8 @@ class Manifest:
     `sequence` grows with every attempt: a clock that was set back cannot make an old backup the newest. `owner` is the
     role that the collection belongs to: a dump names no owners, and mem0 cannot read what belongs to somebody else.
     `files` stand in the order in which they are loaded, those of each store in the folder of its name. `masked` maps each of
-    the deployment's own files to what is not in it, its secrets. `left_out` are the stores that fleet.yaml does not name.
+    the deployment's own files to what is not in it, its secrets. `left_out` are the stores that fleet.yaml does not name. `semantics` is
+    what a look into the rows saw; None in manifests of earlier versions.
     """
 
     backup: str
@@ -111,6 +106,7 @@ class Manifest:
     history: History | None = None
     masked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    semantics: Semantics | None = None
 
     @property
     def bytes(self) -> int:
@@ -142,6 +138,7 @@ class Manifest:
             "history": {"settled": self.history.settled, "copy": self.history.copy.as_json()} if self.history else None,
             "masked": {name: list(secrets) for name, secrets in self.masked.items()},
             "left_out": list(self.left_out),
+            "semantics": asdict(self.semantics) if self.semantics else None,
         }
 
 

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from mem0_assets.backups.manifest import Application, Index
+from mem0_assets.backups.content_rules import judge_semantics
+from mem0_assets.backups.manifest import Application
 from mem0_assets.backups.stores import application_state
 from mem0_assets.live.census import Census
+from mem0_assets.live.indexes import Index, read_indexes
 from mem0_assets.live.postgres import SCHEMA, Connection
+from mem0_assets.live.semantics import EVERY_ROW, read_semantics
 from mem0_assets.live.tables import count_tables
-from mem0_assets.verdicts import OK, Reason, Verdict, refused
+from mem0_assets.verdicts import OK, Reason, ReasonCode, Verdict, refused
 
 # The distance of a vector to itself, in single precision, is not quite 0.
 SAME = 1e-5
@@ -81,41 +84,34 @@ def _compare_tables(what: str, claimed: Mapping[str, int], found: Mapping[str, i
     )
 
 
-def check_contents(connection: Connection, collection: str) -> Verdict:
-    """`hash_mismatch`, `null_vectors`, `zero_vectors`: mem0's hash is the md5 of the text, and every text has a vector."""
-    query = sql.SQL(
-        """
-        SELECT count(*) FILTER (WHERE payload->>'hash' <> md5(payload->>'data')) AS hash_mismatch,
-               count(*) FILTER (WHERE vector IS NULL) AS null_vectors,
-               count(*) FILTER (WHERE vector_norm(vector) = 0) AS zero_vectors
-          FROM {}
-        """
-    )
-    row = connection.execute(query.format(sql.Identifier(SCHEMA, collection))).fetchone()
-    assert row is not None
-    meaning = {
-        "hash_mismatch": "memories whose text is not the one that was hashed",
-        "null_vectors": "memories without a vector: no search finds them",
-        "zero_vectors": "memories whose vector is all zeros: no search finds them",
-    }
-    return Verdict(tuple(Reason(code, f"{row[code]} {meaning[code]}") for code in meaning if row[code]))  # type: ignore[arg-type]
+# What fails a drill wherever it is found. It may stand in the live database too; then an older backup may hold the row
+# as it was, and a drill that fails holds retention, so that nothing expires before a person has looked.
+_DAMAGE: dict[str, ReasonCode] = {
+    "hashes_match": "hash_mismatch",
+    "vectors_present": "null_vectors",
+    "vectors_not_zero": "zero_vectors",
+}
+
+
+def check_contents(connection: Connection, census: Census) -> tuple[Verdict, list[str]]:
+    """`hash_mismatch`, `null_vectors`, `zero_vectors`, and what else is odd, as sentences: of every row, unlike a backup."""
+    wrong = [
+        finding for finding in judge_semantics(read_semantics(connection, census, EVERY_ROW), None) if not finding.ok
+    ]
+    reasons = [Reason(_DAMAGE[one.check], one.sentence.rstrip(".")) for one in wrong if one.check in _DAMAGE]
+    return Verdict(tuple(reasons)), [one.sentence for one in wrong if one.check not in _DAMAGE]
 
 
 def check_indexes(connection: Connection, expected: Expected) -> Verdict:
-    """`index_missing` and `index_invalid`: every index of the live collection is there, of its kind, valid and ready."""
-    rows = connection.execute(
-        """
-        SELECT i.relname AS name, m.amname AS method, x.indisvalid AND x.indisready AS good
-          FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
-          JOIN pg_class c ON c.oid = x.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = %s
-        """,
-        (SCHEMA, expected.collection),
-    ).fetchall()
-    found = {(row["name"], row["method"]) for row in rows}
-    missing = [index for index in expected.indexes or () if (index.name, index.method) not in found]
+    """`index_missing` and `index_invalid`: every index that was valid is there, of its kind, and valid.
+
+    pg_dump leaves out those that were not.
+    """
+    found = read_indexes(connection, expected.collection)
+    there = {(index.name, index.method) for index in found}
+    missing = [one for one in expected.indexes or () if one.valid and (one.name, one.method) not in there]
     reasons = [Reason("index_missing", f"the {index.method} index {index.name} is missing") for index in missing]
-    reasons += [Reason("index_invalid", f"the index {row['name']} is not valid") for row in rows if not row["good"]]
+    reasons += [Reason("index_invalid", f"the index {index.name} is not valid") for index in found if not index.valid]
     return Verdict(tuple(reasons))
 
 

@@ -49,8 +49,8 @@ _FREE_SPACE = "Free space there; nothing was learnt of the backup"
 class DrillResult:
     """What a drill proved. `seconds`: `restore` until the data were readable, `index`, `checks`, and `total`.
 
-    `history` is the replay of history.db against what came back, where the backup has one; `cautions` is what refuses
-    nothing and a person should know.
+    `history` is the replay of history.db against what came back, where the backup has one; `cautions` are sentences on
+    what is odd in the rows and in the history, and does not fail the drill.
     """
 
     backup: str
@@ -114,7 +114,7 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
                 loader.load(APPLICATION, *dump_of(backup, "application"))
             tell("comparing with the manifest")
             loaded = time.monotonic()
-            census, verdict = _compare(server, expected)
+            census, verdict, odd = _compare(server, expected)
             verdict += _compare_application(server, backup.manifest)
             report = _replay_history(server, backup)
         except (LoadFailedError, DumpDamage, TableMissingError, psycopg.Error) as error:
@@ -122,9 +122,10 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
             return DrillResult(backup.backup, _failed(error), 0, {}, _seconds(started), str(server.made_by))
         seconds = _seconds(started, times, time.monotonic() - loaded)
         version = census.identity.server_version or str(server.made_by)
-    judged, cautions = _judge_history(catalog, report) if report else (OK, [])
+    judged, untold = _judge_history(catalog, report) if report else (OK, [])
+    cautions = (*odd, *untold)
     return DrillResult(
-        backup.backup, verdict + judged, census.total, census.namespaces, seconds, version, report, tuple(cautions)
+        backup.backup, verdict + judged, census.total, census.namespaces, seconds, version, report, cautions
     )
 
 
@@ -142,21 +143,22 @@ def _require_disk(server: EmbeddedServer) -> None:
         raise NoSpaceError("the disk ran full while the backup was being restored", next_step=_FREE_SPACE)
 
 
-def _compare(server: EmbeddedServer, expected: Expected) -> tuple[Census, Verdict]:
+def _compare(server: EmbeddedServer, expected: Expected) -> tuple[Census, Verdict, list[str]]:
     with (
         connect_scratch(server) as connection,
         answers_within(connection, CHECK_SECONDS),
         snapshot(connection, [(SCHEMA, expected.collection)]),
     ):
         census = read_census(connection, expected.collection)
+        contents, odd = check_contents(connection, census)
         verdict = (
             compare_counts(expected, census)
             + check_tables(connection, expected)
-            + check_contents(connection, expected.collection)
+            + contents
             + check_indexes(connection, expected)
             + check_search(connection, expected.collection)
         )
-    return census, verdict
+    return census, verdict, odd
 
 
 def _compare_application(server: EmbeddedServer, manifest: Manifest | None) -> Verdict:

@@ -108,11 +108,11 @@ def test_a_reason_says_which_backup_held_how_many(forged: tuple[Manifest, Backup
 
 def test_few_memories_and_small_files_are_cautions_only(forged: tuple[Manifest, Backup]) -> None:
     manifest, _ = forged
-    notes = cautions(replace(manifest, warnings=("pg_dump: warning: odd",)), Limits())
+    notes = cautions(replace(manifest, warnings=("pg_dump: warning: odd",)), Standard(Limits()))
     assert notes[0] == "pg_dump: warning: odd"
     assert notes[1] == "only 59 memories (warn_rows is 100)"
     assert notes[2].startswith(f"only {manifest.bytes} bytes")
-    assert cautions(manifest, Limits(warn_rows=0, warn_bytes=0)) == []
+    assert cautions(manifest, Standard(Limits(warn_rows=0, warn_bytes=0))) == []
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))

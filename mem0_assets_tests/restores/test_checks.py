@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from mem0_assets.backups.manifest import Index
 from mem0_assets.live.census import read_census
 from mem0_assets.live.embedded import EmbeddedServer
+from mem0_assets.live.indexes import Index
 from mem0_assets.live.postgres import Connection
 from mem0_assets.restores.checks import (
     Expected,
@@ -17,6 +17,7 @@ from mem0_assets.restores.checks import (
     check_tables,
     compare_counts,
 )
+from mem0_assets.verdicts import OK
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, open_connection
 
 INDEXES = (
@@ -36,7 +37,7 @@ def restored(make_deployment: MakeDeployment, server: EmbeddedServer) -> Iterato
 def test_a_database_that_is_exactly_what_was_claimed_passes_every_check(restored: Connection) -> None:
     assert compare_counts(WHOLE, read_census(restored, "memories")).ok
     assert check_tables(restored, WHOLE).ok
-    assert check_contents(restored, "memories").ok
+    assert check_contents(restored, read_census(restored, "memories")) == (OK, [])
     assert check_indexes(restored, WHOLE).ok
     assert check_search(restored, "memories").ok
 
@@ -83,14 +84,23 @@ def test_a_memory_that_no_search_finds_or_whose_text_is_another_is_seen(
     restored: Connection, change: str, code: str
 ) -> None:
     restored.execute(f"UPDATE memories SET {change} WHERE id = (SELECT max(id::text)::uuid FROM memories)")
-    [reason] = check_contents(restored, "memories").reasons
+    verdict, odd = check_contents(restored, read_census(restored, "memories"))
+    [reason] = verdict.reasons
     assert reason.code == code
-    assert reason.message.startswith("1 memories")
+    assert reason.message.startswith("1 of 77 memories")
+    assert odd == []
+
+
+def test_what_is_odd_and_no_damage_is_told_and_fails_nothing(restored: Connection) -> None:
+    restored.execute("UPDATE memories SET payload = payload - 'user_id' WHERE payload->>'user_id' = 'carol'")
+    verdict, odd = check_contents(restored, read_census(restored, "memories"))
+    assert verdict.ok
+    assert odd == ["12 of 77 memories have no user_id, agent_id or run_id: mem0 lists them to nobody."]
 
 
 def test_memories_without_a_hash_are_no_mismatch(restored: Connection) -> None:
     restored.execute("UPDATE memories SET payload = payload - 'hash'")
-    assert check_contents(restored, "memories").ok
+    assert check_contents(restored, read_census(restored, "memories")) == (OK, [])
 
 
 def test_an_index_that_is_missing_of_another_kind_or_not_valid_is_seen(restored: Connection) -> None:
@@ -101,6 +111,11 @@ def test_an_index_that_is_missing_of_another_kind_or_not_valid_is_seen(restored:
     assert missing.message == "the hnsw index memories_hnsw_idx is missing"
     restored.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'memories_pkey'::regclass")
     assert check_indexes(restored, replace(WHOLE, indexes=None)).codes == ["index_invalid"]
+
+
+def test_an_index_that_was_not_valid_is_in_no_dump_and_not_missed(restored: Connection) -> None:
+    broken = Index("memories_created_idx", "btree", valid=False)
+    assert check_indexes(restored, replace(WHOLE, indexes=(*INDEXES, broken))).ok
 
 
 def test_a_search_that_does_not_find_a_stored_vector_is_seen(restored: Connection) -> None:

@@ -14,10 +14,11 @@ from mem0_assets.backups.backup import make_backup, standard_of
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import remove_tree, sha256_of
 from mem0_assets.backups.inventory import Backup
-from mem0_assets.backups.manifest import Index, read_manifest
+from mem0_assets.backups.manifest import read_manifest
 from mem0_assets.backups.retention import why_held
 from mem0_assets.errors import NoSpaceError, NotFoundError
 from mem0_assets.fleet import Deployment
+from mem0_assets.live.indexes import Index
 from mem0_assets.live.programs import find_program
 from mem0_assets.restores.drill import DrillResult, drill
 from mem0_assets.restores.scratch import PREFIX, NoScratchServerError
