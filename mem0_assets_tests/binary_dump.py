@@ -12,7 +12,7 @@ import zstandard
 
 from mem0_assets.backups.formats.binary_label import Label
 from mem0_assets.backups.inventory import ID_FORMAT
-from mem0_assets.backups.manifest import BackupFile, Index, Manifest
+from mem0_assets.backups.manifest import BackupFile, Manifest
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import Census
 from mem0_assets_tests.conftest import SMALL

@@ -16,6 +16,7 @@ from mem0_assets.alerts.watch import observe
 from mem0_assets.assets.checks import BACKUP_CHECKS, COUNT_CHECKS
 from mem0_assets.assets.failures import INCIDENT
 from mem0_assets.assets.health_checks import HEALTH_CHECKS
+from mem0_assets.backups.content_rules import CONTENT_CHECKS
 from mem0_assets.fleet import Fleet
 
 INTERVAL = 9
@@ -33,7 +34,7 @@ TELLING = {
 
 # Whoever fails these is told of by the census, the health's, the backups' or the drills' own incidents, with reasons.
 TOLD_ELSEWHERE = (
-    {("postgres_backup", name) for name in BACKUP_CHECKS}
+    {("postgres_backup", name) for name in BACKUP_CHECKS.keys() | CONTENT_CHECKS.keys()}
     | {("memory_counts", name) for name in COUNT_CHECKS}
     | {("memories", name) for name, _ in HEALTH_CHECKS.values()}
     | {("validated_dump", "read_back"), ("restore_drill", "restored_exactly")}

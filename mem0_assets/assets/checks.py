@@ -8,10 +8,11 @@ import dagster as dg
 
 from mem0_assets.alerts.watch import Look, look
 from mem0_assets.assets.failures import failure, plain_failures
-from mem0_assets.assets.metadata import last_backup_of
+from mem0_assets.assets.metadata import content_metadata, last_backup_of
 from mem0_assets.backups.backup import prove, standard_of
 from mem0_assets.backups.catalog import Catalog
-from mem0_assets.backups.claims import judge_claims
+from mem0_assets.backups.claims import Standard, judge_claims
+from mem0_assets.backups.content_rules import CONTENT_CHECKS, judge_content
 from mem0_assets.backups.manifest import Manifest, ManifestError, read_manifest
 from mem0_assets.backups.validation import missing_bytes
 from mem0_assets.errors import NotFoundError
@@ -47,11 +48,17 @@ COUNT_CHECKS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def backup_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
-    """The blocking checks on `postgres_backup`. A refused candidate goes to quarantine here, with its whole verdict."""
+    """The checks on `postgres_backup`: of what it claims (blocking), and of what its rows hold (blocking where they may
+    refuse it). A refused candidate goes to quarantine here, with its whole verdict.
+    """
     key = dg.AssetKey([deployment.name, "postgres_backup"])
     specs = [
         dg.AssetCheckSpec(name, asset=key, blocking=True, description=description)
         for name, (description, _) in BACKUP_CHECKS.items()
+    ]
+    specs += [
+        dg.AssetCheckSpec(name, asset=key, blocking=bool(check.codes), description=check.description)
+        for name, check in CONTENT_CHECKS.items()
     ]
 
     # can_subset: otherwise the UI lets nobody execute a check again.
@@ -62,11 +69,14 @@ def backup_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
         catalog = Catalog(deployment)
         with plain_failures(incident=None):
             folder = _materialized(context.instance, catalog, key)
-            manifest, verdict = _judge(catalog, folder)
+            manifest, standard, verdict = _judge(catalog, folder)
             if not verdict.ok and folder.parent == catalog.candidates_folder:
                 with catalog.locked(), plain_failures(incident="backup_refused"):
                     prove(catalog, folder)
-        yield from (_backup_result(key, name, verdict, manifest, deployment) for name in _selected(context))
+        selected = _selected(context)
+        for name in sorted(BACKUP_CHECKS.keys() & selected):
+            yield _backup_result(key, name, verdict, manifest, deployment)
+        yield from _content_results(key, manifest, standard, selected)
 
     return checks
 
@@ -127,14 +137,14 @@ def _materialized(instance: dg.DagsterInstance, catalog: Catalog, key: dg.AssetK
     return candidate if candidate.is_dir() else catalog.find(backup).path
 
 
-def _judge(catalog: Catalog, folder: Path) -> tuple[Manifest | None, Verdict]:
+def _judge(catalog: Catalog, folder: Path) -> tuple[Manifest | None, Standard, Verdict]:
     """What can be said of a backup before its files are read; nothing can without a manifest, so all is refused."""
     try:
         manifest = read_manifest(folder)
     except ManifestError as error:
-        return None, refused("corrupt", error.message)
+        return None, standard_of(catalog), refused("corrupt", error.message)
     standard = standard_of(catalog, before=manifest.sequence)
-    return manifest, judge_claims(manifest, standard) + missing_bytes(folder, manifest)
+    return manifest, standard, judge_claims(manifest, standard) + missing_bytes(folder, manifest)
 
 
 def _backup_result(
@@ -164,3 +174,21 @@ def _caution(name: str, manifest: Manifest, deployment: Deployment) -> str | Non
     if name == "complete" and manifest.warnings:
         return f"The client program warned: {' / '.join(manifest.warnings)}"
     return None
+
+
+def _content_results(
+    key: dg.AssetKey, manifest: Manifest | None, standard: Standard, selected: list[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """What is known of the rows; a check of which nothing is known has neither passed nor failed, and is left out."""
+    if manifest is None:
+        return
+    for finding in judge_content(manifest, standard.manifest):
+        if finding.check in selected:
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name=finding.check,
+                passed=finding.ok,
+                severity=dg.AssetCheckSeverity.ERROR if finding.code else dg.AssetCheckSeverity.WARN,
+                description=finding.sentence,
+                metadata=content_metadata(manifest, finding),
+            )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from mem0_assets.assets.charts import census_chart
+from mem0_assets.backups.content_rules import ContentFinding
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.manifest import Manifest
 from mem0_assets.backups.retention import Plan
@@ -63,6 +64,17 @@ def backup_metadata(backup: Backup) -> Metadata:
         "state": dg.MetadataValue.text(backup.state),
     }
     return {**known, **plain}
+
+
+def content_metadata(manifest: Manifest, finding: ContentFinding) -> Metadata:
+    """Which backup a check on the rows speaks of, and the rows to look at first: ids, never a text."""
+    examples = [dg.TableRecord({"example": example}) for example in finding.examples]
+    found = {"examples": dg.MetadataValue.table(examples, schema=_schema("example"))} if examples else {}
+    return {
+        "backup": dg.MetadataValue.text(manifest.backup),
+        "memories": dg.MetadataValue.int(manifest.census.total),
+        **found,
+    }
 
 
 def last_backup_of(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:

@@ -82,8 +82,8 @@ class Manifest:
     `sequence` grows with every attempt: a clock that was set back cannot make an old backup the newest. `owner` is the
     role that the collection belongs to: a dump names no owners, and mem0 cannot read what belongs to somebody else.
     `files` stand in the order in which they are loaded, those of each store in the folder of its name. `masked` maps each of
-    the deployment's own files to what is not in it, its secrets. `left_out` are the stores that fleet.yaml does not name. `semantics` is
-    what a look into the rows saw; None in manifests of earlier versions.
+    the deployment's own files to what is not in it, its secrets. `left_out` are the stores that fleet.yaml does not name.
+    `semantics` is what a look into the rows saw; None in manifests of earlier versions.
     """
 
     backup: str

@@ -1,5 +1,6 @@
 """Checks: each rule has one, the sensor's and the run's say the same, and what is not known is neither red nor green."""
 
+from collections.abc import Iterable
 from typing import get_args
 
 import dagster as dg
@@ -7,6 +8,7 @@ import pytest
 
 from mem0_assets.alerts.watch import look
 from mem0_assets.assets.checks import BACKUP_CHECKS, COUNT_CHECKS, count_evaluations
+from mem0_assets.backups.content_rules import CONTENT_CHECKS
 from mem0_assets.fleet import Deployment
 from mem0_assets.verdicts import ACCEPTABLE, ReasonCode
 from mem0_assets_tests.assets.conftest import CALM, OpenProject, Project, failure_of, red
@@ -43,6 +45,7 @@ def execute(project: Project, selection: dg.AssetSelection) -> dg.ExecuteInProce
 def test_whatever_a_candidate_is_refused_for_turns_one_check_red() -> None:
     """A refusal that no check shows would go to quarantine with all checks green."""
     covered = [code for _, codes in BACKUP_CHECKS.values() for code in codes]
+    covered += [code for check in CONTENT_CHECKS.values() for code in check.codes]
     assert set(covered) == ACCEPTABLE | DAMAGE_SEEN_FROM_SIZES
     assert len(covered) == len(set(covered))
     assert set(covered) <= set(get_args(ReasonCode))
@@ -107,9 +110,15 @@ def test_executed_by_hand_they_judge_no_more_than_that(
     assert (failure_of(result).description or "").startswith("nothing else is known")
 
 
-@pytest.mark.parametrize(("thing", "checks"), [("postgres_backup", BACKUP_CHECKS), ("memory_counts", COUNT_CHECKS)])
+@pytest.mark.parametrize(
+    ("thing", "checks"),
+    [
+        ("postgres_backup", [*BACKUP_CHECKS, "contents_seen", "hashes_match", "indexes_whole"]),
+        ("memory_counts", COUNT_CHECKS),
+    ],
+)
 def test_each_check_can_be_executed_alone(
-    make_deployment: MakeDeployment, open_project: OpenProject, thing: str, checks: dict[str, object]
+    make_deployment: MakeDeployment, open_project: OpenProject, thing: str, checks: Iterable[str]
 ) -> None:
     project = guarded(make_deployment, open_project)
     for name in checks:

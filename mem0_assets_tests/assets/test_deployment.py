@@ -21,6 +21,21 @@ from mem0_assets_tests.assets.conftest import (
 )
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
 
+CONTENT_CHECKS = {
+    "contents_seen",
+    "hashes_match",
+    "texts_not_empty",
+    "scope_known",
+    "vectors_present",
+    "vectors_not_zero",
+    "vectors_alike",
+    "few_duplicates",
+    "times_readable",
+    "times_not_future",
+    "entity_links_kept",
+    "searches_complete",
+    "indexes_whole",
+}
 BACKUP_CHECKS = {"has_memories", "complete", "not_shrunk", "same_identity", "plausible_size"}
 COUNT_CHECKS = {"reachable", "has_memories", "not_dropped", "same_identity"}
 TOTAL = sum(SMALL.values())
@@ -63,7 +78,7 @@ def test_a_good_backup_is_captured_checked_read_back_published_and_pruned(projec
     assert result.success
     assert materialized(result) == ["postgres_backup", "validated_dump", "retention"]
     evaluations = result.get_asset_check_evaluations()
-    assert {one.check_name for one in evaluations} == BACKUP_CHECKS | {"read_back"}
+    assert {one.check_name for one in evaluations} == BACKUP_CHECKS | CONTENT_CHECKS | {"read_back"}
     assert all(one.passed for one in evaluations)
     assert [backup.state for backup in project.catalog().backups()] == ["verified"]
     assert project.catalog().candidates() == []
