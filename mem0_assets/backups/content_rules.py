@@ -103,7 +103,9 @@ def judge_semantics(seen: Semantics, before: Semantics | None) -> list[ContentFi
     findings += _judge_duplicates(seen)
     findings += _judge_links(seen)
     findings += _judge_searches(seen)
-    if before is not None and not {"texts", "metadata keys"} & (seen.unknown.keys() | before.unknown.keys()):
+    if before is None:
+        findings.append(ContentFinding("metadata_kept", True, "No verified backup says which keys there were."))
+    elif not {"texts", "metadata keys"} & (seen.unknown.keys() | before.unknown.keys()):
         findings.append(_judge_keys(seen, before))
     return findings
 

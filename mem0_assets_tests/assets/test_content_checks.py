@@ -97,7 +97,7 @@ def test_a_look_that_took_too_long_is_one_warning_and_the_backup_is_published(
     assert set(yellow(result)) == {"contents_seen"}
     assert "it took longer than 0 s" in yellow(result)["contents_seen"]
     evaluated = {one.check_name for one in result.get_asset_check_evaluations()}
-    assert evaluated & CONTENT_CHECKS.keys() == {"contents_seen", "indexes_whole"}
+    assert evaluated & CONTENT_CHECKS.keys() == {"contents_seen", "indexes_whole", "metadata_kept"}
 
 
 def test_what_is_odd_is_a_caution_on_the_command_line_too(project: Project) -> None:

@@ -35,7 +35,9 @@ CONTENT_CHECKS = {
     "entity_links_kept",
     "searches_complete",
     "indexes_whole",
+    "metadata_kept",
 }
+MAY_REFUSE = {"texts_not_empty", "vectors_present", "vectors_not_zero", "metadata_kept"}
 BACKUP_CHECKS = {"has_memories", "complete", "not_shrunk", "same_identity", "plausible_size"}
 COUNT_CHECKS = {"reachable", "has_memories", "not_dropped", "same_identity"}
 TOTAL = sum(SMALL.values())
@@ -280,7 +282,7 @@ def test_the_checks_of_a_published_backup_can_be_executed_again(project: Project
     project.run("prd_backup")
     result = check_alone(project)
     assert result.success
-    assert {one.check_name for one in result.get_asset_check_evaluations()} == BACKUP_CHECKS
+    assert {one.check_name for one in result.get_asset_check_evaluations()} == BACKUP_CHECKS | CONTENT_CHECKS
 
 
 def test_checks_without_a_backup_say_so(project: Project) -> None:
@@ -448,6 +450,7 @@ def test_the_checks_of_a_candidate_block_and_those_of_the_live_deployment_do_not
     blocking = {(key.asset_key.path[-1], key.name): graph.get(key).blocking for key in graph.asset_check_keys}
     assert blocking == (
         {("postgres_backup", name): True for name in BACKUP_CHECKS}
+        | {("postgres_backup", name): name in MAY_REFUSE for name in CONTENT_CHECKS}
         | {("memory_counts", name): False for name in COUNT_CHECKS}
         | {("memories", name): False for name in ("postgres_healthy", "disk_space")}
         | {("validated_dump", "read_back"): False, ("restore_drill", "restored_exactly"): False}

@@ -14,10 +14,13 @@ import pytest
 
 from mem0_assets.alerts.watch import look, observe
 from mem0_assets.backups.backup import make_backup
+from mem0_assets.backups.content_rules import judge_semantics
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.fleet import Deployment, Fleet
-from mem0_assets.live.census import take_census
+from mem0_assets.live.census import read_census, take_census
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
+from mem0_assets.live.postgres import connect, snapshot
+from mem0_assets.live.semantics import NIGHTLY, read_semantics
 from mem0_assets.restores.drill import drill
 from mem0_assets_tests.conftest import open_connection, start_server
 from mem0_assets_tests.openai_stub import OpenAIStub
@@ -122,6 +125,25 @@ def test_our_census_is_what_mem0_itself_returns(house: House, deployment: Deploy
     database = deployment.postgres.database
     assert census.namespaces == {name: len(house.mem0.texts(database, name)) for name in NAMESPACES} == NAMESPACES
     assert census.identity.dimensions == DIMENSIONS
+
+
+def test_what_mem0_writes_updates_and_deletes_is_clean_by_every_rule(house: House, deployment: Deployment) -> None:
+    database, namespace = deployment.postgres.database, "mark_carey/sap"
+    house.mem0.call(
+        database, "add", messages="with metadata 🤫", user_id=namespace, infer=False, metadata={"mood": "calm"}
+    )
+    house.mem0.call(database, "add", messages="an agent's own", agent_id="concierge", infer=False)
+    stored = house.mem0.call(database, "get_all", filters={"user_id": namespace}, top_k=100)["results"]
+    first, second, *_ = [memory for memory in stored if not memory.get("metadata")]
+    house.mem0.call(database, "update", memory_id=first["id"], data="Zoë’s text is another now")
+    house.mem0.call(database, "delete", memory_id=second["id"])
+    with connect(deployment.postgres, seconds=60) as connection, snapshot(connection, [("public", "memories")]):
+        seen = read_semantics(connection, read_census(connection, "memories"), NIGHTLY)
+    assert seen.unknown == {}
+    assert {rule: found for rule, found in seen.found.items() if found.rows} == {}
+    assert [finding for finding in judge_semantics(seen, None) if not finding.ok] == []
+    assert seen.vectors == seen.rows == sum(NAMESPACES.values()) + 1
+    assert seen.keys["mood"] == 1
 
 
 def test_a_backup_while_four_threads_write_is_one_instant_and_comes_back_as_it_was(
