@@ -70,6 +70,16 @@ def test_what_was_wrong_in_the_live_database_is_found_in_its_backup(make_deploym
     assert "[null_vectors]" in (why_held(Catalog(deployment)) or "")
 
 
+def test_what_is_odd_in_the_rows_is_a_caution_and_the_drill_is_good(make_deployment: MakeDeployment) -> None:
+    deployment = make_deployment()
+    run_sql(deployment, 'UPDATE memories SET payload = payload || \'{"created_at": "one evening"}\'')
+    make_backup(deployment)
+    result = drill(deployment)
+    assert result.verdict.ok
+    assert result.cautions == ("77 of 77 memories have a created_at or updated_at that is no time.",)
+    assert _journalled(deployment, result)
+
+
 def _forged(tmp_path: Path) -> tuple[Deployment, Path]:
     deployment = forged_deployment(tmp_path)
     return deployment, forge(deployment, "20260103_023000", 1)
