@@ -1,6 +1,7 @@
 """Checks: each rule has one, the sensor's and the run's say the same, and what is not known is neither red nor green."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import get_args
 
 import dagster as dg
@@ -59,6 +60,13 @@ def test_every_check_says_in_a_sentence_what_it_proves(
         description = graph.get(key).description or ""
         assert description.endswith("."), key
         assert len(description) > 20, key
+
+
+def test_every_check_is_explained_in_the_documents(make_deployment: MakeDeployment, open_project: OpenProject) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "what-is-checked.md").read_text()
+    for key in open_project(make_deployment()).definitions.resolve_asset_graph().asset_check_keys:
+        section = text.partition(f"## `{key.asset_key.path[-1]}`")[2]
+        assert f"| `{key.name}` |" in section, key
 
 
 def test_healthy_counts_pass_every_check(make_deployment: MakeDeployment, open_project: OpenProject) -> None:
