@@ -64,7 +64,7 @@ class Bounds:
     seconds: float
 
 
-# Of vectors of which one in a thousand is damaged, 5,000 show it in 99 of 100 nights.
+# Where one vector in a thousand is damaged, 5,000 show it with a chance of 99 in 100.
 NIGHTLY = Bounds(texts=1_000_000, vectors=5_000, searches=20, seconds=15.0)
 EVERY_ROW = Bounds(texts=None, vectors=None, searches=0, seconds=3000.0)
 
