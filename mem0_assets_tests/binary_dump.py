@@ -15,6 +15,7 @@ from mem0_assets.backups.inventory import ID_FORMAT
 from mem0_assets.backups.manifest import BackupFile, Manifest
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import Census
+from mem0_assets.live.indexes import Index
 from mem0_assets_tests.conftest import SMALL
 from mem0_assets_tests.forged import IDENTITY, seal
 
