@@ -18,7 +18,7 @@ from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors, sha256_of, sync_folder, write_file, write_json
 from mem0_assets.backups.formats.pg_dump import STALL_SECONDS
 from mem0_assets.backups.formats.source import Progress, Written
-from mem0_assets.backups.instant import Recorder, one
+from mem0_assets.backups.instant import Recorded, Recorder, one
 from mem0_assets.backups.instructions import restore_instructions
 from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, Manifest, checksums
 from mem0_assets.backups.stores import (
@@ -34,7 +34,6 @@ from mem0_assets.fleet import Deployment, Tier
 from mem0_assets.live.census import Census, read_census
 from mem0_assets.live.indexes import Index, read_indexes
 from mem0_assets.live.postgres import SCHEMA, Connection
-from mem0_assets.live.programs import Program
 from mem0_assets.live.semantics import Semantics, read_semantics
 from mem0_assets.live.tables import count_tables
 
@@ -85,21 +84,21 @@ class _Seen:
     tables: dict[str, int]
     indexes: tuple[Index, ...]
     owner: str
-    semantics: Semantics
 
 
 def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[Tier, ...], recorder: Recorder) -> None:
     """Every store in turn, in the order that makes them agree: what mem0 writes last is read first, and copied last."""
     started = time.monotonic()
     settled = settled_history(deployment)
-    seen, program, memories = _memories(deployment, candidate, recorder)
+    memories = _memories(deployment, candidate, recorder)
+    seen = memories.seen
     application, application_files = dump_application(deployment, candidate, recorder)
-    roles = keep_roles(deployment, candidate, program, recorder)
+    roles = keep_roles(deployment, candidate, memories.program, recorder)
     copies = keep_files(deployment, candidate)
     history, history_files = keep_history(deployment, candidate, settled)
     others = Written(tuple(copy.file for copy in copies), ())
     roles_files = Written((roles.file,), roles.warnings) if roles else NOTHING
-    written = (memories, application_files, roles_files, history_files, others)
+    written = (memories.written, application_files, roles_files, history_files, others)
     manifest = Manifest(
         backup=candidate.name,
         deployment=deployment.name,
@@ -110,7 +109,7 @@ def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[T
         tables=seen.tables,
         indexes=seen.indexes,
         format=deployment.dump.format,
-        program=str(program),
+        program=str(memories.program),
         seconds=round(time.monotonic() - started, 3),
         files=tuple(file for part in written for file in part.files),
         warnings=tuple(warning for part in written for warning in part.warnings),
@@ -121,29 +120,34 @@ def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[T
         history=history,
         masked={copy.file.path: copy.masked for copy in copies if copy.masked},
         left_out=deployment.stores.left_out,
-        semantics=seen.semantics,
+        semantics=memories.more,
     )
     _seal(candidate, manifest)
 
 
-def _memories(deployment: Deployment, candidate: Path, recorder: Recorder) -> tuple[_Seen, Program, Written]:
+def _memories(deployment: Deployment, candidate: Path, recorder: Recorder) -> Recorded[_Seen, Semantics]:
     postgres, folder = deployment.postgres, candidate / "postgres"
     name, look = f"mem0_{candidate.name}", partial(_look, postgres.collection)
     try:
-        return recorder.record(postgres, folder, name, look, required=(SCHEMA, postgres.collection))
+        return recorder.record(
+            postgres,
+            folder,
+            name,
+            look,
+            required=(SCHEMA, postgres.collection),
+            meanwhile=lambda connection, seen: read_semantics(connection, seen.census),
+        )
     except TableMissingError as error:
         step = f"Restart nothing, mem0 would make an empty one; see `mem0-assets counts {deployment.name}`"
         raise TableMissingError(error.message, next_step=step) from None
 
 
 def _look(collection: str, connection: Connection) -> _Seen:
-    census = read_census(connection, collection)
     return _Seen(
-        census=census,
+        census=read_census(connection, collection),
         tables=count_tables(connection),
         indexes=read_indexes(connection, collection),
         owner=one(connection, _OWNER, SCHEMA, collection),
-        semantics=read_semantics(connection, census),
     )
 
 

@@ -1,9 +1,11 @@
 """One database at one instant: what SQL counts and what the dump holds are the same snapshot."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString, TypeVar
+from typing import Generic, LiteralString, TypeVar
 
 from mem0_assets.backups.formats.dump_format import FORMATS
 from mem0_assets.backups.formats.pg_dump import STALL_SECONDS
@@ -12,12 +14,23 @@ from mem0_assets.fleet import Dump, Postgres
 from mem0_assets.live.postgres import Connection, answers_within, connect, connection_settings, snapshot
 from mem0_assets.live.programs import Program, find_program
 from mem0_assets.live.semantics import NIGHTLY
-from mem0_assets.live.tables import Table, user_tables
+from mem0_assets.live.tables import Table, layouts, user_tables
 
 # Half a minute for the counts, and what a look into the rows may take.
 QUERY_SECONDS = 30.0 + NIGHTLY.seconds
 
 Seen = TypeVar("Seen")
+More = TypeVar("More")
+
+
+@dataclass(frozen=True)
+class Recorded(Generic[Seen, More]):
+    """What a snapshot held: as `look` saw it, what was seen `meanwhile`, and the dump of it."""
+
+    seen: Seen
+    more: More
+    program: Program
+    written: Written
 
 
 @dataclass(frozen=True)
@@ -36,31 +49,43 @@ class Recorder:
         look: Callable[[Connection], Seen],
         *,
         required: Table,
-    ) -> tuple[Seen, Program, Written]:
+        meanwhile: Callable[[Connection, Seen], More],
+    ) -> Recorded[Seen, More]:
         """Lock all tables (`required` must be among them), take a snapshot, `look` at it by SQL, and dump it.
 
-        Raises UnreachableError, TableMissingError, DumpFailedError, ClientMissingError, OSError, and what `look` raises.
+        What takes longer to see, and belongs to the same instant, is seen `meanwhile`: the connection that holds the
+        snapshot has nothing else to do while it is dumped. Raises UnreachableError, TableMissingError, DumpFailedError,
+        ClientMissingError, OSError, and what `look` and `meanwhile` raise.
         """
         folder.mkdir()
-        with connect(postgres, seconds=None) as connection:
+        with connect(postgres, seconds=None) as connection, ExitStack() as held:
             program = find_program("pg_dump", connection.info.server_version // 10000)
             with answers_within(connection, QUERY_SECONDS):
-                locked = {*user_tables(connection), required}
-            with snapshot(connection, locked):
-                with answers_within(connection, QUERY_SECONDS):
-                    seen = look(connection)
-                    exported = one(connection, "SELECT pg_export_snapshot() AS value")
-                source = Source(
-                    postgres,
-                    connection,
-                    connection_settings(postgres),
-                    exported,
-                    program,
-                    self.dump.jobs,
-                    self.progress,
-                    self.stall_seconds,
-                )
-                return seen, program, FORMATS[self.dump.format].write(source, folder, name)
+                held.enter_context(snapshot(connection, {*user_tables(connection), required}))
+            with answers_within(connection, QUERY_SECONDS):
+                seen = look(connection)
+                exported = one(connection, "SELECT pg_export_snapshot() AS value")
+                tables = layouts(connection)
+            source = Source(
+                postgres,
+                connection_settings(postgres),
+                exported,
+                program,
+                tables,
+                connection.info.server_version,
+                self.dump.jobs,
+                self.progress,
+                self.stall_seconds,
+            )
+            with ThreadPoolExecutor(1, "look") as beside:
+                more = beside.submit(_within, connection, meanwhile, seen)
+                written = FORMATS[self.dump.format].write(source, folder, name)
+                return Recorded(seen, more.result(), program, written)
+
+
+def _within(connection: Connection, meanwhile: Callable[[Connection, Seen], More], seen: Seen) -> More:
+    with answers_within(connection, QUERY_SECONDS):
+        return meanwhile(connection, seen)
 
 
 def one(connection: Connection, query: LiteralString, *parameters: str) -> str:

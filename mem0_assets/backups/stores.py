@@ -39,14 +39,19 @@ def dump_application(deployment: Deployment, candidate: Path, recorder: Recorder
         return None, NOTHING
     look = partial(application_state, postgres.database)
     try:
-        application, _, written = recorder.record(
-            postgres, candidate / "application", f"application_{candidate.name}", look, required=REVISION
+        recorded = recorder.record(
+            postgres,
+            candidate / "application",
+            f"application_{candidate.name}",
+            look,
+            required=REVISION,
+            meanwhile=lambda connection, seen: None,
         )
     except TableMissingError:
         message = f"the database {postgres.database} answers, and it is none of mem0's: it has no table {REVISION[1]}"
         step = "Check stores.application in fleet.yaml, and what happened to the users and keys of this deployment"
         raise TableMissingError(message, next_step=step) from None
-    return application, written
+    return recorded.seen, recorded.written
 
 
 def application_state(database: str, connection: Connection) -> Application:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from mem0_assets.backups import capture as capture_module
+from mem0_assets.backups import instant
 from mem0_assets.backups.backup import make_backup, prove
 from mem0_assets.backups.capture import capture
 from mem0_assets.backups.catalog import Catalog
@@ -320,7 +320,7 @@ def test_locks_that_others_hold_are_waited_for_and_not_for_long(
         with nothing_lost(guarded, "unreachable"), pytest.raises(UnreachableError, match="exclusive lock"):
             make_backup(guarded)
         # A server that stands still cannot keep its own promises: the wait is bounded from this side, too.
-        monkeypatch.setattr(capture_module, "QUERY_SECONDS", 0.1)
+        monkeypatch.setattr(instant, "QUERY_SECONDS", 0.1)
         with nothing_lost(guarded, "unreachable"), pytest.raises(UnreachableError, match="did not answer"):
             make_backup(guarded)
 

@@ -25,7 +25,7 @@ from mem0_assets.backups.formats.pg_dump import DumpFailedError, PgDump
 from mem0_assets.backups.formats.source import Source, Written
 from mem0_assets.backups.manifest import BackupFile
 from mem0_assets.live.postgres import Connection, answers_within, breaker, connect
-from mem0_assets.live.tables import Layout, Table, layouts, plain_name
+from mem0_assets.live.tables import Layout, Table, plain_name
 
 # Level 1: the exponents of the floats are packed, their digits cannot be; level 3 gains 1 % for twice the time.
 LEVEL = 1
@@ -80,15 +80,13 @@ def write_binary(source: Source, folder: Path, name: str) -> Written:
 
     Raises DumpFailedError, UnreachableError where the server fell silent, OSError. Memory does not grow with the tables.
     """
-    with answers_within(source.connection, QUERY_SECONDS):
-        tables = layouts(source.connection)
-    parts = plan_parts(tables, source.jobs if source.connection.info.server_version >= READS_RANGES else 1)
+    parts = plan_parts(source.tables, source.jobs if source.server_version >= READS_RANGES else 1)
     files = len(parts) + 2
     rows = [
         _Rows(part, Label(name, number, files, "rows", part.layout.table, part.layout.columns))
         for number, part in enumerate(parts, start=2)
     ]
-    carried = [_without_rows_of(table.table) for table in tables if table.binary]
+    carried = [_without_rows_of(table.table) for table in source.tables if table.binary]
     before = source.pg_dump("--section=pre-data", "--section=data", *carried)
     after = source.pg_dump("--section=post-data")
     make_folder(folder / DATA)

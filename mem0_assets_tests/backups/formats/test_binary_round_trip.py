@@ -108,13 +108,16 @@ TEXT = ["arrays", "named", "no_columns", "only_generated", "ranges"]
 
 
 @contextmanager
-def _source(server: EmbeddedServer, database: str, jobs: int = 2) -> Iterator[Source]:
+def _source(server: EmbeddedServer, database: str) -> Iterator[tuple[Source, dict[str, int]]]:
+    """A database at this instant, and the rows of its tables."""
     postgres = Postgres(host=str(server.socket_folder), user=SUPERUSER, database=database)
     with connect(postgres, seconds=None) as connection, snapshot(connection, user_tables(connection)):
         row = connection.execute("SELECT pg_export_snapshot() AS name").fetchone()
         assert row is not None
         program = find_program("pg_dump", server.made_by or 0)
-        yield Source(postgres, connection, connection_settings(postgres), row["name"], program, jobs)
+        settings, tables, version = connection_settings(postgres), layouts(connection), connection.info.server_version
+        source = Source(postgres, settings, row["name"], program, tables, version, jobs=3)
+        yield source, count_tables(connection)
 
 
 def _load(written: Written, folder: Path, server: EmbeddedServer, database: str) -> None:
@@ -147,9 +150,8 @@ def test_everything_that_a_database_can_hold_comes_back_to_the_letter(
     make_database(any_server, database, {"alice": 200, "bob": 100}, dimensions=64)
     with open_connection(any_server, database) as connection:
         connection.execute(EVERYTHING)
-    with _source(any_server, database, jobs=3) as source:
-        counted = count_tables(source.connection)
-        kinds = {plain_name(one.table): one.binary for one in layouts(source.connection)}
+    with _source(any_server, database) as (source, counted):
+        kinds = {plain_name(one.table): one.binary for one in source.tables}
         written = FORMATS["binary"].write(source, tmp_path / "postgres", "mem0_20260103_133102")
     contents = FORMATS["binary"].read([tmp_path / file.path for file in written.files], collection="memories").contents
     assert contents.verdict.sentence() == "ok"

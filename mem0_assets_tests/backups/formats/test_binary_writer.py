@@ -26,7 +26,7 @@ from mem0_assets.fleet import Deployment
 from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.postgres import connect, connection_settings
 from mem0_assets.live.programs import Program, find_program
-from mem0_assets.live.tables import Layout
+from mem0_assets.live.tables import Layout, layouts
 from mem0_assets_tests.clock import Clock
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, needs_zstd, open_connection, run_sql
 
@@ -53,14 +53,16 @@ def _source(
     program: Program | None = None,
     progress: Progress = lambda plain_bytes: None,
 ) -> Iterator[Source]:
-    """The deployment's database at this instant."""
+    """The deployment's database at this instant. The connection is left as it is: a frozen server would not roll back."""
     postgres = deployment.postgres
-    with connect(postgres, seconds=None) as connection, connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    with connect(postgres, seconds=None) as connection, closing(connection):
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         row = connection.execute("SELECT pg_export_snapshot() AS name").fetchone()
         assert row is not None
-        program = program or find_program("pg_dump", connection.info.server_version // 10000)
-        yield Source(postgres, connection, connection_settings(postgres), row["name"], program, jobs, progress)
+        version = connection.info.server_version
+        program = program or find_program("pg_dump", version // 10000)
+        settings, tables = connection_settings(postgres), layouts(connection)
+        yield Source(postgres, settings, row["name"], program, tables, version, jobs, progress)
 
 
 def _write(deployment: Deployment, folder: Path, jobs: int = 2) -> Written:
@@ -273,17 +275,11 @@ def test_a_server_that_freezes_in_the_middle_of_a_table_is_given_up(
     Clock(half.acted.is_set).put_into(crew, monkeypatch)
     try:
         with pytest.raises(UnreachableError, match="stood still"), _source(deployment) as source, half:
-            _write_and_leave(source, half.folder)
+            write_binary(source, half.folder, NAME)
         assert half.acted.is_set()
     finally:
         for number in [postmaster, *map(int, children.read_text().split())]:
             os.kill(number, signal.SIGCONT)
-
-
-def _write_and_leave(source: Source, folder: Path) -> None:
-    """Write, and close the connection whatever comes of it: a frozen server would not end its transaction."""
-    with closing(source.connection):
-        write_binary(source, folder, NAME)
 
 
 def _terminate(server: EmbeddedServer, deployment: Deployment) -> None:
