@@ -33,6 +33,10 @@ BACKUP_CHECKS: dict[str, tuple[str, tuple[ReasonCode, ...]]] = {
         ("identity_changed", "dimensions_changed"),
     ),
     "plausible_size": ("Its files are as large as the fleet demands.", ("too_small",)),
+    "stores_kept": (
+        "The application's users, keys and settings, and mem0's history, are not emptied since the last verified backup.",
+        ("application_emptied", "history_emptied"),
+    ),
 }
 
 # The checks on the live counts, and the kinds of findings that fail each.

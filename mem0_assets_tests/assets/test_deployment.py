@@ -38,7 +38,7 @@ CONTENT_CHECKS = {
     "metadata_kept",
 }
 MAY_REFUSE = {"texts_not_empty", "vectors_present", "vectors_not_zero", "metadata_kept"}
-BACKUP_CHECKS = {"has_memories", "complete", "not_shrunk", "same_identity", "plausible_size"}
+BACKUP_CHECKS = {"has_memories", "complete", "not_shrunk", "same_identity", "plausible_size", "stores_kept"}
 COUNT_CHECKS = {"reachable", "has_memories", "not_dropped", "same_identity"}
 TOTAL = sum(SMALL.values())
 

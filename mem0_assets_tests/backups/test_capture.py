@@ -67,11 +67,12 @@ def test_a_candidate_is_laid_out_for_stock_programs(make_deployment: MakeDeploym
     program, paths = LAYOUTS[kind]
     dump = [path.format(candidate.name) for path in paths]
     files = sorted(str(path.relative_to(candidate)) for path in candidate.rglob("*") if path.is_file())
-    assert files == sorted(["RESTORE.md", "SHA256SUMS", "manifest.json", *dump])
+    roles = "roles/roles.sql"
+    assert files == sorted(["RESTORE.md", "SHA256SUMS", "manifest.json", roles, *dump])
     checked = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=candidate, capture_output=True, text=True, check=True
     )
-    assert checked.stdout.splitlines() == [f"{path}: OK" for path in [*dump, "RESTORE.md"]]
+    assert checked.stdout.splitlines() == [f"{path}: OK" for path in [*dump, roles, "RESTORE.md"]]
     for path in dump:
         subprocess.run([program, "--test", "--quiet", candidate / path], check=True)
     manifest = json.loads((candidate / "manifest.json").read_text())
@@ -202,7 +203,7 @@ def test_the_jobs_that_a_user_gave_an_extension_come_back(
     assert manifest is not None
     assert manifest.tables == {"jobs": 3, "memories": 77}
     assert 'extension "calendar" is not available' in drill(deployment).verdict.sentence()
-    files = [(outcome.backup.path / file.path, file.statement) for file in manifest.files]
+    files = [(outcome.backup.path / file.path, file.statement) for file in manifest.files_of("postgres")]
     settings = connection_settings(target.postgres)
     FORMATS[manifest.format].load(find_program("psql", 18), settings, files, parameters={}, jobs=2)
     with connect(target.postgres, seconds=20) as connection:

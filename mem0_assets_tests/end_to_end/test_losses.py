@@ -27,7 +27,7 @@ EXPECTED: dict[How, tuple[set[str], set[str]]] = {
     "truncate": ({"empty", "shrunk", "namespace_vanished"}, {"count_zero", "backup_refused"}),
     "namespace": ({"namespace_vanished"}, {"namespace_gone", "backup_refused"}),
     "recreate": (
-        {"empty", "shrunk", "namespace_vanished", "identity_changed"},
+        {"empty", "shrunk", "namespace_vanished", "identity_changed", "application_emptied"},
         {"count_zero", "identity_changed", "backup_refused"},
     ),
     "dimensions": ({"identity_changed", "dimensions_changed"}, {"identity_changed", "backup_refused"}),
