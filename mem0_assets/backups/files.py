@@ -41,10 +41,13 @@ def plain_disk_errors(folder: Path) -> Iterator[None]:
 
 
 class HashedFile:
-    """A file being written: what went into it is counted and hashed, and at the end it is on disk."""
+    """A file being written: what went into it is counted and hashed, and at the end it is on disk.
+
+    Nobody else may read it: a dump holds memories, and the application's holds keys, some of them in clear.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "wb")  # noqa: SIM115 - closed in __exit__
+        self._file = open(path, "wb", opener=_private)  # noqa: SIM115 - closed in __exit__
         self._digest = hashlib.sha256()
         self.bytes = 0
 
@@ -66,6 +69,10 @@ class HashedFile:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 _forget(self._file)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _forget(file: IO[bytes]) -> None:

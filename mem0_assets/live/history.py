@@ -100,8 +100,7 @@ def copy_history(path: Path, target: Path, *, seconds: float = COPY_SECONDS) -> 
     """
     newest_row(path, seconds=min(seconds, BUSY_SECONDS))
     before = _which_file(path)
-    with open(target, "xb"):
-        pass
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with _plain_errors(path, seconds), closing(_open(path, "mode=ro")) as live:
         _copy_pages(live, path, target, time.monotonic() + seconds)
     if _which_file(path) != before:

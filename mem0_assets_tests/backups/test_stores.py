@@ -112,6 +112,13 @@ def test_what_is_not_named_is_not_kept_and_said_everywhere(make_deployment: Make
     assert "**Not in this backup:** application, history, files, roles" in (outcome.backup.path / RESTORE).read_text()
 
 
+def test_nobody_else_may_read_what_a_backup_holds(plain: Deployment) -> None:
+    """The settings of mem0's application hold the keys of models, in clear."""
+    folder = make_backup(plain).backup.path
+    for file in _manifest(plain).files:
+        assert (folder / file.path).stat().st_mode & 0o077 == 0, file.path
+
+
 def test_no_secret_of_the_deployments_files_is_in_the_backup_and_a_person_is_told(plain: Deployment) -> None:
     outcome = make_backup(plain)
     kept = b"".join(path.read_bytes() for path in (outcome.backup.path / "files").iterdir())
