@@ -29,14 +29,16 @@ from mem0_assets.backups.stores import (
     keep_roles,
     settled_history,
 )
-from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError
-from mem0_assets.fleet import Deployment, Tier
+from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError, UnreachableError
+from mem0_assets.fleet import Deployment, Postgres, Tier
 from mem0_assets.live.census import Census, read_census
 from mem0_assets.live.indexes import Index, read_indexes
-from mem0_assets.live.postgres import SCHEMA, Connection
-from mem0_assets.live.semantics import Semantics, read_semantics
+from mem0_assets.live.postgres import SCHEMA, Connection, answers_within, joined
+from mem0_assets.live.semantics import NIGHTLY, Semantics, read_semantics, unseen
 from mem0_assets.live.tables import count_tables
 
+# A look into the rows is made of many statements, each bounded by what is left of NIGHTLY.seconds when its part begins.
+LOOK_SECONDS = 3 * NIGHTLY.seconds
 # Space that must be free beyond the last dump's size: half as much again, and never less than this.
 LEAST_FREE_BYTES = 64 << 20
 
@@ -135,7 +137,7 @@ def _memories(deployment: Deployment, candidate: Path, recorder: Recorder) -> Re
             name,
             look,
             required=(SCHEMA, postgres.collection),
-            meanwhile=lambda connection, seen: read_semantics(connection, seen.census),
+            meanwhile=partial(_look_closer, postgres),
         )
     except TableMissingError as error:
         step = f"Restart nothing, mem0 would make an empty one; see `mem0-assets counts {deployment.name}`"
@@ -149,6 +151,15 @@ def _look(collection: str, connection: Connection) -> _Seen:
         indexes=read_indexes(connection, collection),
         owner=one(connection, _OWNER, SCHEMA, collection),
     )
+
+
+def _look_closer(postgres: Postgres, exported: str, seen: _Seen) -> Semantics:
+    """What the rows hold, in the same snapshot. Whatever keeps us from seeing it, the backup goes on without."""
+    try:
+        with joined(postgres, exported) as connection, answers_within(connection, LOOK_SECONDS):
+            return read_semantics(connection, seen.census)
+    except UnreachableError as error:
+        return unseen(seen.census, error.message)
 
 
 def _seal(candidate: Path, manifest: Manifest) -> None:

@@ -13,11 +13,10 @@ from mem0_assets.backups.formats.source import Progress, Source, Written
 from mem0_assets.fleet import Dump, Postgres
 from mem0_assets.live.postgres import Connection, answers_within, connect, connection_settings, snapshot
 from mem0_assets.live.programs import Program, find_program
-from mem0_assets.live.semantics import NIGHTLY
 from mem0_assets.live.tables import Table, layouts, user_tables
 
 # Half a minute for the counts, and what a look into the rows may take.
-QUERY_SECONDS = 30.0 + NIGHTLY.seconds
+QUERY_SECONDS = 30.0
 
 Seen = TypeVar("Seen")
 More = TypeVar("More")
@@ -49,12 +48,12 @@ class Recorder:
         look: Callable[[Connection], Seen],
         *,
         required: Table,
-        meanwhile: Callable[[Connection, Seen], More],
+        meanwhile: Callable[[str, Seen], More],
     ) -> Recorded[Seen, More]:
         """Lock all tables (`required` must be among them), take a snapshot, `look` at it by SQL, and dump it.
 
-        What takes longer to see, and belongs to the same instant, is seen `meanwhile`: the connection that holds the
-        snapshot has nothing else to do while it is dumped. Raises UnreachableError, TableMissingError, DumpFailedError,
+        What takes longer to see, and belongs to the same instant, is seen `meanwhile`, over a connection of its own that
+        joins the snapshot of the given name. Raises UnreachableError, TableMissingError, DumpFailedError,
         ClientMissingError, OSError, and what `look` and `meanwhile` raise.
         """
         folder.mkdir()
@@ -78,14 +77,9 @@ class Recorder:
                 self.stall_seconds,
             )
             with ThreadPoolExecutor(1, "look") as beside:
-                more = beside.submit(_within, connection, meanwhile, seen)
+                more = beside.submit(meanwhile, exported, seen)
                 written = FORMATS[self.dump.format].write(source, folder, name)
                 return Recorded(seen, more.result(), program, written)
-
-
-def _within(connection: Connection, meanwhile: Callable[[Connection, Seen], More], seen: Seen) -> More:
-    with answers_within(connection, QUERY_SECONDS):
-        return meanwhile(connection, seen)
 
 
 def one(connection: Connection, query: LiteralString, *parameters: str) -> str:

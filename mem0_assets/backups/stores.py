@@ -45,7 +45,7 @@ def dump_application(deployment: Deployment, candidate: Path, recorder: Recorder
             f"application_{candidate.name}",
             look,
             required=REVISION,
-            meanwhile=lambda connection, seen: None,
+            meanwhile=lambda exported, seen: None,
         )
     except TableMissingError:
         message = f"the database {postgres.database} answers, and it is none of mem0's: it has no table {REVISION[1]}"

@@ -179,6 +179,19 @@ def snapshot(connection: Connection, tables: Iterable[tuple[str, str]]) -> Itera
                 guard.enter_context(answers_within(connection, CONNECT_SECONDS))
 
 
+@contextmanager
+def joined(postgres: Postgres, exported: str) -> Iterator[Connection]:
+    """One more connection that sees the very snapshot which another one `exported`, and holds.
+
+    Its beginning is bounded in time, what happens inside is the caller's. Raises UnreachableError.
+    """
+    with connect(postgres, seconds=None) as connection, connection.transaction():
+        with answers_within(connection, CONNECT_SECONDS):
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+        yield connection
+
+
 def _bound_statements(connection: Connection, seconds: float) -> None:
     """Our own limits, whatever the role's are: waits are bounded, and an exported snapshot may sit idle."""
     limits = {

@@ -127,6 +127,12 @@ def read_semantics(connection: Connection, census: Census, bounds: Bounds = NIGH
     )
 
 
+def unseen(census: Census, why: str) -> Semantics:
+    """What is known of the rows where nobody could look at them."""
+    nothing = dict.fromkeys(_PARTS, why)
+    return Semantics(rows=census.total, texts=0, vectors=0, found={}, keys={}, links=0, unknown=nothing, seconds=0.0)
+
+
 def _try(look: _Look, read: Read, seconds: float) -> str | None:
     """Read one part in a savepoint that is always rolled back, with all that was set in it; why it was given up, or None.
 
@@ -140,7 +146,9 @@ def _try(look: _Look, read: Read, seconds: float) -> str | None:
             return read(look)
     except psycopg.errors.QueryCanceled:
         return _too_long(look.bounds)
-    except (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
+    except psycopg.Error as error:
+        if error.sqlstate is None or look.connection.broken:  # nothing more will be seen over this connection
+            raise
         return f"PostgreSQL could not read it ({type(error).__name__})"
 
 

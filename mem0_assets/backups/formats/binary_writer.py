@@ -24,14 +24,13 @@ from mem0_assets.backups.formats.crew import Crew
 from mem0_assets.backups.formats.pg_dump import DumpFailedError, PgDump
 from mem0_assets.backups.formats.source import Source, Written
 from mem0_assets.backups.manifest import BackupFile
-from mem0_assets.live.postgres import Connection, answers_within, breaker, connect
+from mem0_assets.live.postgres import Connection, breaker, joined
 from mem0_assets.live.tables import Layout, Table, plain_name
 
 # Level 1: the exponents of the floats are packed, their digits cannot be; level 3 gains 1 % for twice the time.
 LEVEL = 1
 # Below this a part is not worth a connection of its own; all smaller tables share one.
 PART_BYTES = 32 << 20
-QUERY_SECONDS = 30.0
 # Servers before this one read the whole table for every range of pages.
 READS_RANGES = 140000
 # Classes of errors that say nothing of the rows: the connection, a missing right, a lock, a shutdown.
@@ -132,14 +131,10 @@ class _BinaryDump:
 
     def write_rows(self, rows: Sequence[_Rows]) -> list[tuple[int, BackupFile]]:
         with (
-            connect(self.source.postgres, seconds=None) as connection,
+            joined(self.source.postgres, self.source.snapshot) as connection,
             breaker(connection) as break_wait,
             self.crew.breakable(break_wait),
-            connection.transaction(),
         ):
-            with answers_within(connection, QUERY_SECONDS):
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.source.snapshot)))
             return [(one.label.file, self._write_part(connection, one)) for one in rows]
 
     def _write_part(self, connection: Connection, rows: _Rows) -> BackupFile:
