@@ -154,6 +154,8 @@ def accept(
         accepted = accept_identity(catalog, by=by, reason=reason).as_json()
     speaker.result({"accepted": accepted, "by": by, "reason": reason})
     speaker.verdict(True, f"accepted by {by}: {accepted}")
+    if history:
+        speaker.line(f"  The alert ends with the next drill: mem0-assets drill {chosen.name}")
 
 
 @app.command()

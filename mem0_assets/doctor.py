@@ -12,11 +12,14 @@ from mem0_assets.alerts.outbox import Outbox
 from mem0_assets.alerts.telegram import Telegram
 from mem0_assets.alerts.watch import channel_of
 from mem0_assets.backups.catalog import Catalog
+from mem0_assets.backups.deployment_files import copy_files
 from mem0_assets.errors import Mem0AssetsError
-from mem0_assets.fleet import Deployment, Fleet
+from mem0_assets.fleet import Deployment, Fleet, Postgres
 from mem0_assets.live.health import look_at_health
+from mem0_assets.live.history import newest_row
 from mem0_assets.live.postgres import connect
 from mem0_assets.live.programs import find_program
+from mem0_assets.live.tables import user_tables
 from mem0_assets.restores.scratch import scratch_major
 
 SECONDS = 10.0
@@ -51,6 +54,7 @@ def _examine_deployment(deployment: Deployment) -> Iterator[Check]:
         yield Check(f"{name}: {seen.check}", seen.ok, seen.sentence, seen.next_step)
     yield _checked(f"{name}: pg_dump", lambda: _pg_dump(deployment))
     yield _checked(f"{name}: drill server", lambda: _drill_server(deployment))
+    yield from _stores(deployment)
     yield _newest_backup(deployment)
     yield _newest_drill(deployment)
 
@@ -107,6 +111,29 @@ def _drill_server(deployment: Deployment) -> str:
     return f"backups of PostgreSQL {major} are drilled on an embedded PostgreSQL {scratch}"
 
 
+def _stores(deployment: Deployment) -> Iterator[Check]:
+    """The other stores, as the next backup will want them."""
+    history, application = deployment.stores.history, deployment.application
+    if history:
+        yield _checked(f"{deployment.name}: history", lambda: f"{history} has {newest_row(history):,} events")
+    if application:
+        yield _checked(f"{deployment.name}: application", lambda: _application(application))
+    if deployment.stores.files:
+        yield _checked(f"{deployment.name}: files", lambda: _files(deployment))
+
+
+def _application(postgres: Postgres) -> str:
+    with connect(postgres, seconds=SECONDS) as connection:
+        return f"{postgres.address} holds {len(user_tables(connection))} tables"
+
+
+def _files(deployment: Deployment) -> str:
+    with tempfile.TemporaryDirectory(prefix="mem0-assets-doctor-") as scratch:
+        copies = copy_files(deployment.stores.files, Path(scratch))
+    masked = sum(len(copy.masked) for copy in copies)
+    return f"{len(copies)} files can be kept, {masked} secrets in them masked"
+
+
 def _newest_backup(deployment: Deployment) -> Check:
     newest = Catalog(deployment).newest_verified()
     if newest is None:
@@ -115,7 +142,7 @@ def _newest_backup(deployment: Deployment) -> Check:
 
 
 def _newest_drill(deployment: Deployment) -> Check:
-    event = Catalog(deployment).journal.last("drill")
+    event = Catalog(deployment).last_drill()
     name, fix = f"{deployment.name}: drill", f"mem0-assets drill {deployment.name}"
     if event is None:
         return Check(name, False, "no backup was ever restored in a drill", fix)

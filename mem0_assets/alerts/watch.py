@@ -181,7 +181,7 @@ def channel_of(fleet: Fleet) -> Channel:
 
 def last_drill(catalog: Catalog) -> tuple[str, Verdict] | None:
     """The backup and the verdict of the newest drill."""
-    event = catalog.journal.last("drill")
+    event = catalog.last_drill()
     if event is None:
         return None
     return event["backup"], Verdict(tuple(Reason(**reason) for reason in event["reasons"]))

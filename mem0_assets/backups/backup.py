@@ -163,15 +163,16 @@ def accept_identity(catalog: Catalog, *, by: str, reason: str) -> Identity:
 def accept_history(catalog: Catalog, *, by: str, reason: str) -> int:
     """A person's word that the memories which the last drill found lost, by mem0's history, are meant to be gone; how many.
 
+    Of these memories, by their ids: what is lost later is told. The next drill is the first to know it.
     Raises RefusedError where the last drill found none: there is nothing to accept.
     """
     with catalog.locked(), plain_disk_errors(catalog.root):
-        last = catalog.journal.last("drill")
-        lost = int((last.get("history") or {}).get("lost", {}).get("count", 0)) if last else 0
+        last = catalog.last_drill()
+        lost = last.get("lost", []) if last else []
         if not lost:
             raise RefusedError("the last drill found no memory lost by the history: there is nothing to accept")
-        catalog.journal.record("history_accepted", lost=lost, by=by, reason=reason)
-    return lost
+        catalog.journal.record("history_accepted", memories=lost, by=by, reason=reason)
+    return len(lost)
 
 
 def tiers_of(catalog: Catalog, wanted: Iterable[Tier]) -> list[Tier]:

@@ -96,11 +96,10 @@ def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[T
     seen = memories.seen
     application, application_files = dump_application(deployment, candidate, recorder)
     roles = keep_roles(deployment, candidate, memories.program, recorder)
-    copies = keep_files(deployment, candidate)
+    copies, files = keep_files(deployment, candidate)
     history, history_files = keep_history(deployment, candidate, settled)
-    others = Written(tuple(copy.file for copy in copies), ())
     roles_files = Written((roles.file,), roles.warnings) if roles else NOTHING
-    written = (memories.written, application_files, roles_files, history_files, others)
+    written = (memories.written, application_files, roles_files, history_files, files)
     manifest = Manifest(
         backup=candidate.name,
         deployment=deployment.name,

@@ -26,7 +26,7 @@ from mem0_assets.backups.files import (
     write_json,
 )
 from mem0_assets.backups.inventory import ID_FORMAT, VERDICT, Backup, dated_folders, read_backup, read_reasons
-from mem0_assets.backups.journal import Journal
+from mem0_assets.backups.journal import Event, Journal
 from mem0_assets.backups.manifest import MANIFEST, read_manifest
 from mem0_assets.errors import Mem0AssetsError, NotFoundError
 from mem0_assets.fleet import TIERS, Deployment, Tier
@@ -96,6 +96,12 @@ class Catalog:
         if newest and newest.state == "quarantined":
             return newest.backup, Verdict(newest.reasons)
         return None
+
+    def last_drill(self) -> Event | None:
+        """The newest drill of the newest backup that was drilled: one of an older backup says nothing of the newer."""
+        return max(
+            self.journal.events("drill"), key=lambda drill: (drill.get("sequence", 0), drill["at"]), default=None
+        )
 
     def next_sequence(self) -> int:
         """One more than any attempt has had."""

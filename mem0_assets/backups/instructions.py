@@ -35,8 +35,9 @@ class _Database:
     @property
     def kept(self) -> str:
         """What the one there is will be called when this one takes its place."""
-        whole = self.name + _KEPT
-        return whole if len(whole.encode()) <= _LONGEST_NAME else _plain_name(self.name, _KEPT)
+        ending = f"{_KEPT}_{self.backup}"
+        whole = self.name + ending
+        return whole if len(whole.encode()) <= _LONGEST_NAME else _plain_name(self.name, ending)
 
 
 def restore_instructions(manifest: Manifest) -> str:
@@ -79,8 +80,10 @@ Nothing that exists is touched. An error stops it and leaves an unfinished datab
 `dropdb {" ".join(one.restored for one in databases)}`, and again.
 
 ```bash
+(
 set -euo pipefail
 {_lines([*_load_roles(manifest), *map(_load, databases)])}
+)
 ```
 
 ## 4. Compare with what it must hold
@@ -103,7 +106,7 @@ belongs to mem0's own role again. What it replaces is kept under another name.
 
 ```
 {_lines(map(_give, databases))}
-psql -X -v ON_ERROR_STOP=1 --single-transaction -d template1 <<'SQL'
+psql -X -q -v ON_ERROR_STOP=1 --single-transaction -d template1 <<'SQL'
 {_lines(map(_swap, databases))}
 SQL
 ```
@@ -167,7 +170,9 @@ def _load(database: _Database) -> str:
 
 def _swap(database: _Database) -> str:
     """SQL that puts a restored database into the place of the one there is."""
-    return f"""ALTER DATABASE {_quoted(database.name)} RENAME TO {_quoted(database.kept)};
+    away = f"ALTER DATABASE {_quoted(database.name)} RENAME TO {_quoted(database.kept)}"
+    there = f"EXISTS (SELECT FROM pg_database WHERE datname = {sql.Literal(database.name).as_string()})"
+    return f"""SELECT {sql.Literal(away).as_string()} WHERE {there} \\gexec
 ALTER DATABASE {_quoted(database.restored)} RENAME TO {_quoted(database.name)};"""
 
 

@@ -34,7 +34,7 @@ _FACTS: dict[str, set[str]] = {
     "published": {"backup", "sequence", "tiers"},
     "accepted": {"backup", "by", "reason"},
     "identity_accepted": {"identity", "sequence", "by", "reason"},
-    "history_accepted": {"lost", "by", "reason"},
+    "history_accepted": {"memories", "by", "reason"},
     "drill": {"backup", "verdict", "reasons"},
     "examined": {"backup", "stamp", "verdict", "reasons", "total", "namespaces", "dimensions"},
 }

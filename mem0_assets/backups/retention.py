@@ -99,7 +99,7 @@ def why_held(catalog: Catalog) -> str | None:
     for candidate in catalog.candidates()[:1]:
         if newest is None or read_backup(candidate, None).sequence > newest.sequence:
             return f"the newest attempt ({candidate.name}) waits for its verdict"
-    drill = catalog.journal.last("drill")
+    drill = catalog.last_drill()
     if drill and drill["verdict"] != "ok":
         verdict = Verdict(tuple(Reason(**reason) for reason in drill["reasons"]))
         return f"the newest drill (of {drill['backup']}) failed: {verdict.sentence()}; one that succeeds lifts this"

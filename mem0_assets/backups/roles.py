@@ -2,9 +2,11 @@
 
 A dump of a database names no roles, and in a new server mem0 cannot read what belongs to a role that is not there.
 pg_dumpall writes them, and its SQL stops at the first role that exists already, which the superuser always does; there
-is no CREATE ROLE IF NOT EXISTS. So all that is said of one role stands in one block here, which leaves a role that is
-there as it is: a loaded file can neither lock out nor demote who loads it. Memberships come after all roles, and without
-GRANTED BY: a grantor who is not the new server's first superuser would need the ADMIN option, and be refused.
+is no CREATE ROLE IF NOT EXISTS. So a role is made here where it is missing, and one that is there is left as it is, its
+memberships and settings too: a loaded file can neither lock out nor demote who loads it, nor give back what was taken
+away. Memberships come after all roles, and without GRANTED BY: a grantor who is not the new server's first superuser
+would need the ADMIN option, and be refused. A setting that another machine cannot take (a locale that it has not) is a
+warning: no message language may keep the memories from coming back.
 
 No password is read (that would need a superuser), and no comment: people note passwords there.
 """
@@ -42,6 +44,11 @@ _PIECE = re.compile(
 )
 _OF_ROLE = re.compile(rf"(?:CREATE|ALTER) ROLE (?P<name>{_NAME})(?P<rest>.*)", re.DOTALL)
 _SETTING = re.compile(rf" SET (?P<name>{_NAME}) TO (?P<value>.*)", re.DOTALL)
+# Which roles this file made: those that were there keep their settings and memberships, also those taken from them.
+_MADE = "CREATE TEMPORARY TABLE IF NOT EXISTS made (role text);"
+_IF_MISSING = "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {role})"
+_IF_MADE = "EXISTS (SELECT FROM pg_temp.made WHERE role = {role})"
+_MEMBERSHIP = re.compile(rf"GRANT {_NAME} TO (?P<member>{_NAME}).*", re.DOTALL)
 _GRANTOR = re.compile(rf" GRANTED BY {_NAME}$")
 _CREATED = re.compile(rf'--[^\n]*|{_STRING}|CREATE ROLE (?P<name>{_NAME});|"[^"]*"', re.DOTALL)
 
@@ -98,8 +105,10 @@ class _Script:
                 self._add(_unquoted(match["name"]), statement, match["rest"])
             elif statement.startswith("SET "):
                 self._before.append(statement)
+            elif match := _MEMBERSHIP.fullmatch(_GRANTOR.sub("", statement)):
+                self._after.append(_block(_unquoted(match["member"]), [match[0]], _IF_MADE))
             else:
-                self._after.append(_GRANTOR.sub("", statement))
+                self._after.append(f"{statement};")
 
     def _add(self, name: str, statement: str, said: str) -> None:
         setting = _SETTING.fullmatch(said)
@@ -111,11 +120,15 @@ class _Script:
                 raise DumpFailedError("pg_dumpall wrote a password, and was told not to")
             if " LOGIN" in said:
                 self.logins.append(name)
-        self.roles.setdefault(name, []).append(statement)
+        if setting:
+            self._after.append(_block(name, [statement], _IF_MADE, tolerant=True))
+            statement = ""
+        statements = self.roles.setdefault(name, [])
+        statements += [statement] if statement else []
 
     def text(self) -> str:
-        blocks = [_block(name, statements) for name, statements in self.roles.items()]
-        lines = [*(f"{statement};" for statement in self._before), *blocks, *(f"{each};" for each in self._after)]
+        blocks = [_block(name, [*statements, _made(name)], _IF_MISSING) for name, statements in self.roles.items()]
+        lines = [*(f"{statement};" for statement in self._before), _MADE, *blocks, *self._after]
         return _HEAD + "".join(f"{line}\n" for line in lines)
 
 
@@ -130,19 +143,21 @@ def _statements(dumped: str) -> Iterator[str]:
             yield piece["statement"]
 
 
-def _block(name: str, statements: list[str]) -> str:
-    body = "".join(f"    {statement};\n" for statement in statements)
-    tag = "roles"
-    while f"${tag}$" in body + name:
-        tag += "_"
+def _block(name: str, statements: list[str], condition: str, *, tolerant: bool = False) -> str:
+    """The statements, run where `condition` holds of the role; where `tolerant`, what is refused is a warning only."""
     role = sql.Literal(name).as_string()
-    return f"""
-DO ${tag}$ BEGIN
-  IF EXISTS (SELECT FROM pg_roles WHERE rolname = {role}) THEN
-    RAISE NOTICE 'the role % exists, and is left as it is', {role};
-  ELSE
-{body}  END IF;
-END ${tag}$;"""
+    body = "".join(f"    {statement};\n" for statement in statements)
+    body = f"  IF {condition.format(role=role)} THEN\n{body}  END IF;\n"
+    if tolerant:
+        body += f"EXCEPTION WHEN OTHERS THEN\n  RAISE WARNING 'a setting of % is left out: %', {role}, SQLERRM;\n"
+    tag = "roles"
+    while f"${tag}$" in body:
+        tag += "_"
+    return f"\nDO ${tag}$ BEGIN\n{body}END ${tag}$;"
+
+
+def _made(name: str) -> str:
+    return f"INSERT INTO pg_temp.made VALUES ({sql.Literal(name).as_string()})"
 
 
 def _unquoted(name: str) -> str:

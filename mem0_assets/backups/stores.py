@@ -10,13 +10,13 @@ from pathlib import Path
 
 from psycopg import sql
 
-from mem0_assets.backups.deployment_files import CopiedFile, copy_files
+from mem0_assets.backups.deployment_files import CopiedFile, DeploymentFileError, copy_files
 from mem0_assets.backups.files import sha256_of
 from mem0_assets.backups.formats.source import Written
 from mem0_assets.backups.instant import Recorder
 from mem0_assets.backups.manifest import Application, BackupFile, History
 from mem0_assets.backups.roles import Roles, write_roles
-from mem0_assets.errors import TableMissingError
+from mem0_assets.errors import RefusedError, TableMissingError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.history import copy_history, newest_row
 from mem0_assets.live.postgres import SCHEMA, Connection, connection_settings
@@ -82,14 +82,23 @@ def keep_roles(deployment: Deployment, candidate: Path, dump: Program, recorder:
     return write_roles(program, settings, folder, stall_seconds=recorder.stall_seconds)
 
 
-def keep_files(deployment: Deployment, candidate: Path) -> list[CopiedFile]:
-    """The deployment's own files, without their secrets. Raises DeploymentFileError, RefusedError, OSError."""
+def keep_files(deployment: Deployment, candidate: Path) -> tuple[list[CopiedFile], Written]:
+    """The deployment's own files, without their secrets. Raises OSError.
+
+    Files that cannot be kept so are left out, with a warning: a slip of the pen in a compose file must not cost the
+    memories their backup.
+    """
     if not deployment.stores.files:
-        return []
+        return [], NOTHING
     folder = candidate / "files"
     folder.mkdir()
-    password = deployment.postgres.password()
-    return copy_files(deployment.stores.files, folder, secrets=[password] if password else [])
+    health = deployment.health
+    known = [deployment.postgres.password(), health.admin_key(), health.neo4j_password()]
+    try:
+        copies = copy_files(deployment.stores.files, folder, secrets=[secret for secret in known if secret])
+    except (DeploymentFileError, RefusedError) as error:
+        return [], Written((), (f"the deployment's own files are not in this backup [{error.code}]: {error.message}",))
+    return copies, Written(tuple(copy.file for copy in copies), ())
 
 
 def keep_history(deployment: Deployment, candidate: Path, settled: int) -> tuple[History | None, Written]:

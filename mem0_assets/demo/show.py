@@ -45,7 +45,7 @@ def _say_what_was_proven(demo: Demo, speaker: Speaker) -> bool:
     deployment = load_fleet(demo.fleet_file).deployment(NAME)
     catalog = Catalog(deployment)
     newest, census = catalog.newest_verified(), take_census(deployment.postgres)
-    drill = catalog.journal.last("drill") or {"verdict": "refused", "seconds": {"total": 0}}
+    drill = catalog.last_drill() or {"verdict": "refused", "seconds": {"total": 0}}
     ok = newest is not None and why_held(catalog) is None and drill["verdict"] == "ok"
     backup = newest.backup if newest else None
     content = {"deployment": NAME, "total": census.total, "backup": backup, "drill": drill["verdict"]}

@@ -88,8 +88,8 @@ def _require_shape(connection: Connection, collection: str) -> None:
         )
 
 
-def _other_collections(connection: Connection) -> str:
-    """What else in this database looks like mem0's: a collection renamed by a setting is found here."""
+def collections(connection: Connection) -> list[str]:
+    """The tables of this database that look like mem0's."""
     rows = connection.execute(
         """
         SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -99,8 +99,14 @@ def _other_collections(connection: Connection) -> str:
         """,
         (SCHEMA, sorted(COLUMNS)),
     ).fetchall()
-    if rows:
-        return f"Tables here that look like mem0's: {', '.join(row['relname'] for row in rows)}"
+    return [row["relname"] for row in rows]
+
+
+def _other_collections(connection: Connection) -> str:
+    """What else in this database looks like mem0's: a collection renamed by a setting is found here."""
+    found = collections(connection)
+    if found:
+        return f"Tables here that look like mem0's: {', '.join(found)}"
     extension = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone()
     without = "" if extension else " and not even the vector extension"
     return f"This database holds no mem0 collection at all{without}: it may be a new one. Do not restart anything"

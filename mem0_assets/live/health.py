@@ -106,10 +106,10 @@ def _server(url: str, key: str | None) -> tuple[str, Facts]:
             raise _wrong(setup, "/auth/setup-status", "Can it reach its application database? See its log")
     memories = _server_answer(f"{url}/memories?user_id={NOBODY}&top_k=1", key)
     open_to_us = _memories_came(memories, key)
-    if needs_setup and (key or not open_to_us):  # with AUTH_DISABLED there need not be any user
+    if needs_setup and not open_to_us:  # who is let in by ADMIN_API_KEY, or by AUTH_DISABLED, need not have any user
         raise UnwellError(
             "it has no user at all: its application database is a new one, or is lost",
-            next_step="Look at its volume before anything else; if it is new, register the first user",
+            next_step="Look at its volume before anything else. If nobody is meant to log in: name health.admin_key_env",
         )
     asked = {"users": setup.status == 200, "memories": open_to_us}
     proven = " and ".join(name for name, answered in asked.items() if answered)
@@ -117,7 +117,8 @@ def _server(url: str, key: str | None) -> tuple[str, Facts]:
         raise UnwellError("what answers there is not mem0's server", next_step="Check health.server_url in fleet.yaml")
     said = f"it answers from its {proven}" if proven else "it answers, and nothing behind it was proven"
     without = "" if open_to_us else "; its memories ask for a key (name it: health.admin_key_env)"
-    return said + without, {"proven": proven or "nothing"}
+    users = "; no user is registered" if needs_setup else ""
+    return said + without + users, {"proven": proven or "nothing"}
 
 
 def _server_answer(url: str, key: str | None = None) -> Answer:

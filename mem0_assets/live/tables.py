@@ -78,6 +78,7 @@ class Layout:
 # What COPY's binary form carries by number, and the number is another one where it is loaded: names of objects (regclass
 # and its kind), and arrays, composites and ranges of types that are not PostgreSQL's own. `xml` says its encoding, and
 # some types have no binary form at all. Types of extensions are their makers' business; of these pgvector's are known.
+# A row's hash may be another one in another database (an enum's is its number's): partitions by hash are pg_dump's matter.
 _LAYOUTS = """
     WITH RECURSIVE known (oid) AS (
         SELECT t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
@@ -95,7 +96,10 @@ _LAYOUTS = """
         SELECT t.oid, b.is_now FROM pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd'
     )
     SELECT c.oid, pg_relation_size(c.oid) / current_setting('block_size')::int AS pages, pg_table_size(c.oid) AS bytes,
-           coalesce(bool_and(known.oid IS NOT NULL), true) AS known,
+           coalesce(bool_and(known.oid IS NOT NULL), true) AND NOT EXISTS (
+               SELECT FROM pg_partition_ancestors(c.oid) AS above (oid)
+                 JOIN pg_partitioned_table p ON p.partrelid = above.oid AND p.partstrat = 'h'
+           ) AS known,
            coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE a.attname IS NOT NULL), '{}') AS names,
            coalesce(array_agg(t.typname::text ORDER BY a.attnum) FILTER (WHERE a.attname IS NOT NULL), '{}') AS types
       FROM pg_class c

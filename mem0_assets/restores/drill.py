@@ -25,6 +25,7 @@ from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import Census, read_census
 from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.postgres import SCHEMA, answers_within, snapshot
+from mem0_assets.live.semantics import Semantics
 from mem0_assets.restores.checks import (
     Expected,
     check_application,
@@ -90,7 +91,8 @@ def drill(deployment: Deployment, backup: str = "latest", *, tell: Tell = lambda
         make_folder(catalog.candidates_folder)
         _require_space(catalog, chosen)
         result = _drill(deployment, catalog, chosen, tell)
-        catalog.journal.record("drill", **result.as_json())
+        lost = list(result.history.lost.ids) if result.history else []
+        catalog.journal.record("drill", **result.as_json(), sequence=chosen.sequence, lost=lost)
     return result
 
 
@@ -114,15 +116,15 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
                 loader.load(APPLICATION, *dump_of(backup, "application"))
             tell("comparing with the manifest")
             loaded = time.monotonic()
-            census, verdict, odd = _compare(server, expected)
+            census, verdict, odd = _compare(server, expected, backup.manifest.semantics if backup.manifest else None)
             verdict += _compare_application(server, backup.manifest)
-            report = _replay_history(server, backup)
+            report = _replay_history(server, catalog, backup)
         except (LoadFailedError, DumpDamage, TableMissingError, psycopg.Error) as error:
             _require_disk(server)
             return DrillResult(backup.backup, _failed(error), 0, {}, _seconds(started), str(server.made_by))
         seconds = _seconds(started, times, time.monotonic() - loaded)
         version = census.identity.server_version or str(server.made_by)
-    judged, untold = _judge_history(catalog, report) if report else (OK, [])
+    judged, untold = _judge_history(catalog, backup, report) if report else (OK, [])
     cautions = (*odd, *untold)
     return DrillResult(
         backup.backup, verdict + judged, census.total, census.namespaces, seconds, version, report, cautions
@@ -143,14 +145,16 @@ def _require_disk(server: EmbeddedServer) -> None:
         raise NoSpaceError("the disk ran full while the backup was being restored", next_step=_FREE_SPACE)
 
 
-def _compare(server: EmbeddedServer, expected: Expected) -> tuple[Census, Verdict, list[str]]:
+def _compare(
+    server: EmbeddedServer, expected: Expected, claimed: Semantics | None
+) -> tuple[Census, Verdict, list[str]]:
     with (
         connect_scratch(server) as connection,
         answers_within(connection, CHECK_SECONDS),
         snapshot(connection, [(SCHEMA, expected.collection)]),
     ):
         census = read_census(connection, expected.collection)
-        contents, odd = check_contents(connection, census)
+        contents, odd = check_contents(connection, census, claimed)
         verdict = (
             compare_counts(expected, census)
             + check_tables(connection, expected)
@@ -168,20 +172,20 @@ def _compare_application(server: EmbeddedServer, manifest: Manifest | None) -> V
         return check_application(connection, manifest.application)
 
 
-def _replay_history(server: EmbeddedServer, backup: Backup) -> HistoryReport | None:
+def _replay_history(server: EmbeddedServer, catalog: Catalog, backup: Backup) -> HistoryReport | None:
     manifest = backup.manifest
     if manifest is None or manifest.history is None:
         return None
     copy = backup.path / manifest.files_of("history")[0].path
     with connect_scratch(server) as connection, answers_within(connection, CHECK_SECONDS):
-        return compare_history(connection, manifest.census.collection, copy, manifest.history.settled)
+        accepted = {memory for word in catalog.journal.events("history_accepted") for memory in word["memories"]}
+        return compare_history(connection, manifest.census.collection, copy, manifest.history.settled, accepted)
 
 
-def _judge_history(catalog: Catalog, report: HistoryReport) -> tuple[Verdict, list[str]]:
-    """What a person accepted as lost is lost no more; what is lost for the second time was not in flight."""
-    last, accepted = catalog.journal.last("drill"), catalog.journal.last("history_accepted")
-    before = (last.get("history") or {}).get("lost", {}).get("ids", []) if last else []
-    return judge_history(report, lost_before=before, accepted=accepted["lost"] if accepted else 0)
+def _judge_history(catalog: Catalog, backup: Backup, report: HistoryReport) -> tuple[Verdict, list[str]]:
+    """What is lost in the drills of two backups was not in flight. (The same backup drilled twice shows the same.)"""
+    earlier = [drill for drill in catalog.journal.events("drill") if drill.get("sequence", 0) < backup.sequence]
+    return judge_history(report, lost_before=earlier[-1].get("lost", []) if earlier else [])
 
 
 def _expected(deployment: Deployment, backup: Backup, collection: str | None) -> Expected:

@@ -15,16 +15,20 @@ from typing import Any
 
 from psycopg import sql
 
+from mem0_assets.live.census import collections
 from mem0_assets.live.history import read_events
 from mem0_assets.live.postgres import SCHEMA, Connection
 from mem0_assets.verdicts import OK, Verdict, refused
 
 MOST_SAMPLES = 20
+# So many lost ones are known by id, so that a person can say of these, and of no others, that they are meant to be gone.
+MOST_LOST = 100_000
 # Of 25 snapshots beside four writers one held a change whose history was not written yet. A mem0 that was killed just
 # then never writes it.
 MOST_IN_FLIGHT = 16
 SHOWN = 3
 
+_ACCEPTED = 'CREATE TEMPORARY TABLE history_accepted (memory text COLLATE "C") ON COMMIT DROP'
 _EVENTS = """
     CREATE TEMPORARY TABLE history_events
         (row bigint, memory text COLLATE "C", deleted boolean, text_md5 text) ON COMMIT DROP
@@ -46,38 +50,51 @@ _FINDINGS = """
           FROM settled FULL JOIN late USING (memory)
     ), held AS (
         SELECT id::text COLLATE "C" AS memory, md5(payload->>'data') AS text_md5, true AS here FROM {collection}
+    ), elsewhere AS (
+        {elsewhere}
     ), compared AS MATERIALIZED (
         SELECT memory, held.here, known.late IS NOT NULL AS known, CASE
-               WHEN held.here IS NULL AND known.deleted IS FALSE AND NOT known.deleted_late THEN 'lost'
+               WHEN elsewhere.memory IS NOT NULL AND held.here IS NULL THEN NULL
+               WHEN held.here IS NULL AND known.deleted IS FALSE AND NOT known.deleted_late THEN
+                    CASE WHEN EXISTS (SELECT FROM history_accepted a WHERE a.memory = known.memory)
+                         THEN 'accepted' ELSE 'lost' END
                WHEN known.late THEN 'in_flight'
-               WHEN held.here AND known.deleted IS NOT FALSE THEN 'unlogged'
+               WHEN known.deleted IS NULL THEN NULL
+               WHEN held.here AND known.deleted THEN 'unlogged'
                WHEN held.here AND known.text_md5 IS DISTINCT FROM held.text_md5 THEN 'changed' END AS finding
-          FROM known FULL JOIN held USING (memory)
+          FROM known FULL JOIN held USING (memory) LEFT JOIN elsewhere USING (memory)
     )
     SELECT finding, count(*) AS memories, count(here) AS held, count(here) FILTER (WHERE known) AS held_and_known,
-           ARRAY(SELECT memory FROM compared AS one WHERE one.finding = compared.finding
-                  ORDER BY memory LIMIT {most}) AS ids
+           (ARRAY(SELECT memory FROM compared AS one WHERE one.finding = compared.finding
+                   ORDER BY memory LIMIT {most_lost}))[1:CASE finding WHEN 'lost' THEN {most_lost} ELSE {most} END] AS ids
       FROM compared GROUP BY finding
 """
 
 
+_STATES = ("lost", "accepted", "unlogged", "changed", "in_flight")
+
+
 @dataclass(frozen=True)
 class Finding:
-    """How many memories are in one state, and the ids of the first MOST_SAMPLES of them, in order; never their text."""
+    """How many memories are in one state, and the ids of the first of them, in order; never their text.
+
+    The first MOST_SAMPLES; MOST_LOST of those that are lost.
+    """
 
     count: int = 0
     ids: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {"count": self.count, "ids": list(self.ids)}
+        return {"count": self.count, "ids": list(self.ids[:MOST_SAMPLES])}
 
 
 @dataclass(frozen=True)
 class HistoryReport:
     """What the replay found. `memories`: those of the collection; `known`: those of them that the history knows.
 
-    lost       alive in the history, and not in the collection
-    unlogged   in the collection, and not alive in the history: added while history.db was locked or lost, or by SQL
+    lost       alive in the history, and in no collection of the database
+    accepted   the same, and a person said that they are meant to be gone
+    unlogged   in the collection, and deleted by the history's last word
     changed    in both, with another text than the history's last
     in_flight  the history went on about these while the dump was taken: neither for nor against
     """
@@ -88,6 +105,7 @@ class HistoryReport:
     unlogged: Finding
     changed: Finding
     in_flight: Finding
+    accepted: Finding = Finding()
 
     @property
     def coverage(self) -> float:
@@ -95,13 +113,17 @@ class HistoryReport:
         return self.known / self.memories if self.memories else 1.0
 
     def as_json(self) -> dict[str, Any]:
-        findings = {"lost": self.lost, "unlogged": self.unlogged, "changed": self.changed, "in_flight": self.in_flight}
+        findings = {name: getattr(self, name) for name in _STATES}
         counts = {"memories": self.memories, "known": self.known, "coverage": self.coverage}
         return counts | {name: finding.as_json() for name, finding in findings.items()}
 
 
-def compare_history(connection: Connection, collection: str, copy: Path, settled: int) -> HistoryReport:
+def compare_history(
+    connection: Connection, collection: str, copy: Path, settled: int, accepted: Collection[str] = ()
+) -> HistoryReport:
     """Replay a copied history against a restored collection. `settled`: `newest_row` before the dump's snapshot.
+    `accepted`: ids that are meant to be gone. A memory in another collection of the database is not lost: every mem0 of
+    a user writes into one history by default.
 
     `connection` is to a scratch server (PostgreSQL 16 or newer), and in no read-only transaction: the history goes into
     a temporary table there, without its texts, and the server compares. Raises HistoryDamagedError, psycopg.Error.
@@ -112,40 +134,51 @@ def compare_history(connection: Connection, collection: str, copy: Path, settled
             for event in read_events(copy):
                 memory = event.memory_id.replace("\0", "\N{REPLACEMENT CHARACTER}")
                 rows.write_row((event.row, memory, event.event == "DELETE", event.text_md5))
+        connection.execute(_ACCEPTED)
+        with connection.cursor().copy("COPY history_accepted FROM STDIN") as rows:
+            for memory in accepted:
+                rows.write_row((memory,))
         connection.execute("SET LOCAL work_mem = '64MB'")
         connection.execute("ANALYZE history_events")
         query = sql.SQL(_FINDINGS).format(
             settled=sql.Literal(settled),
             collection=sql.Identifier(SCHEMA, collection),
+            elsewhere=_elsewhere(connection, collection),
             most=sql.Literal(MOST_SAMPLES),
+            most_lost=sql.Literal(MOST_LOST),
         )
         found = connection.execute(query).fetchall()
     by_name = {row["finding"]: Finding(row["memories"], tuple(row["ids"])) for row in found if row["finding"]}
-    findings = {name: by_name.get(name, Finding()) for name in ("lost", "unlogged", "changed", "in_flight")}
+    findings = {name: by_name.get(name, Finding()) for name in _STATES}
     held, known = (sum(row[name] for row in found) for name in ("held", "held_and_known"))
     return HistoryReport(memories=held, known=known, **findings)
 
 
-def judge_history(
-    report: HistoryReport, *, lost_before: Collection[str] = (), accepted: int = 0
-) -> tuple[Verdict, list[str]]:
+def _elsewhere(connection: Connection, collection: str) -> sql.Composable:
+    """The ids of all other collections of the database, which another mem0 may write the same history for."""
+    others = [name for name in collections(connection) if name != collection]
+    ids = sql.SQL('SELECT id::text COLLATE "C" AS memory FROM {}')
+    tables = [ids.format(sql.Identifier(SCHEMA, name)) for name in others]
+    return sql.SQL(" UNION ").join(tables) if tables else sql.SQL('SELECT NULL::text COLLATE "C" AS memory WHERE false')
+
+
+def judge_history(report: HistoryReport, *, lost_before: Collection[str] = ()) -> tuple[Verdict, list[str]]:
     """`history_lost_memories` where memories are lost, and what a person should know beside that.
 
     Up to MOST_IN_FLIGHT lost ones may be deletions in flight, and are only told; but not twice: `lost_before` are the
-    lost ids of the last report, and an id that is lost in both was not in flight. `accepted`: so many losses of old a
-    person has looked at and accepted (a phantom never comes back); only more than these refuse. What is unlogged or
+    lost ids of the report on an earlier backup, and an id that is lost in both was not in flight. What is unlogged or
     changed is told: mem0 itself does so whenever history.db is locked.
     """
     verdict, notes = OK, []
-    new = report.lost.count - accepted
-    again = len(set(report.lost.ids) & set(lost_before)) - accepted
-    if new > MOST_IN_FLIGHT or again > 0:
+    if report.lost.count > MOST_IN_FLIGHT or set(report.lost.ids) & set(lost_before):
         verdict = refused("history_lost_memories", _sentence(report.lost, "in the history and not in the collection"))
     elif report.lost.count:
-        why = "deletions in flight, to be looked at again next time" if new > 0 else "accepted as lost before"
+        why = "perhaps deletions in flight; the drill of the next backup will tell"
         notes.append(_sentence(report.lost, f"in the history and not in the collection: {why}"))
+    if report.accepted.count:
+        notes.append(_sentence(report.accepted, "in the history and not in the collection, as accepted"))
     if report.unlogged.count:
-        notes.append(_sentence(report.unlogged, "in the collection and not alive in the history"))
+        notes.append(_sentence(report.unlogged, "in the collection, and deleted by the history's last word"))
     if report.changed.count:
         notes.append(_sentence(report.changed, "in the collection with another text than the history's last"))
     if report.coverage < 1:

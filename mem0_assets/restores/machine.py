@@ -6,6 +6,7 @@ share that memory, which Linux gives from /dev/shm: a container has 64 MB there,
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 _LEAST_MIB = 64  # PostgreSQL's own default
@@ -31,9 +32,25 @@ def parameters_for(available_mib: int, shared_mib: int | None, cores: int) -> di
 
 
 def _available_mib() -> int:
-    """The memory that is free, or can be made free at once; on systems that do not tell, half of what there is."""
+    """The memory that is free, or can be made free at once; on systems that do not tell, half of what there is.
+
+    In a container /proc/meminfo is the host's, and a build that took as much would be killed: its own limit counts.
+    """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) >> 10
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) >> 10
     except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 21
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 21
+    return min([free, *_left_in_group(Path("/sys/fs/cgroup"))])
+
+
+def _left_in_group(groups: Path) -> Iterator[int]:
+    """What the container's own limit leaves, in MiB; nothing where there is none. Of both versions of control groups."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            yield max(0, int((groups / limit).read_text()) - int((groups / used).read_text())) >> 20
+        except (OSError, ValueError):  # no such group, or "max"
+            continue

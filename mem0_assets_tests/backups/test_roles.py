@@ -147,5 +147,35 @@ def test_the_commands_of_a_client_stay_out(tmp_path: Path) -> None:
 def test_a_new_server_needs_no_grantor(server: EmbeddedServer, tmp_path: Path) -> None:
     _lie(tmp_path, f'CREATE ROLE grantee_9f;\nGRANT pg_monitor TO grantee_9f GRANTED BY "no ""one";{END}')
     text = (tmp_path / "roles.sql").read_text()
-    assert text.endswith("\nGRANT pg_monitor TO grantee_9f;\n")
+    assert "    GRANT pg_monitor TO grantee_9f;\n" in text
+    assert "GRANTED BY" not in text.partition("CREATE TEMPORARY TABLE")[2]
     load_dump(find_program("psql", 18), _settings(server, "postgres"), [f"BEGIN; {text} ROLLBACK;".encode()])
+
+
+def test_what_was_taken_from_a_role_since_is_not_given_back(server: EmbeddedServer, tmp_path: Path) -> None:
+    with open_connection(server, "postgres") as connection:
+        connection.execute(
+            "CREATE ROLE bot_7c; GRANT pg_read_all_data TO bot_7c; ALTER ROLE bot_7c SET work_mem = '1MB'"
+        )
+        write_roles(find_program("pg_dumpall", 18), _settings(server, "postgres"), tmp_path)
+        connection.execute("REVOKE pg_read_all_data FROM bot_7c; ALTER ROLE bot_7c RESET work_mem")
+        text = (tmp_path / "roles.sql").read_text()
+        load_dump(find_program("psql", 18), _settings(server, "postgres"), [text.encode()])
+        row = connection.execute("SELECT pg_has_role('bot_7c', 'pg_read_all_data', 'member') AS member").fetchone()
+        assert row == {"member": False}
+        left = connection.execute("SELECT rolconfig FROM pg_roles WHERE rolname = 'bot_7c'").fetchone()
+        assert left == {"rolconfig": None}
+        connection.execute("DROP ROLE bot_7c")
+
+
+def test_a_setting_that_another_machine_cannot_take_does_not_keep_the_memories_from_coming_back(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    _lie(tmp_path, f"CREATE ROLE speaker_3a;\nALTER ROLE speaker_3a SET lc_messages TO 'xx_XX.UTF-8';{END}")
+    text = (tmp_path / "roles.sql").read_text()
+    load_dump(find_program("psql", 18), _settings(server, "postgres"), [text.encode()])
+    with open_connection(server, "postgres") as connection:
+        assert connection.execute("SELECT rolconfig FROM pg_roles WHERE rolname = 'speaker_3a'").fetchone() == {
+            "rolconfig": None
+        }
+        connection.execute("DROP ROLE speaker_3a")

@@ -13,7 +13,9 @@ import pytest
 from mem0_assets.backups.backup import accept_history, make_backup
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.manifest import CHECKSUMS, RESTORE, Manifest
+from mem0_assets.backups.retention import why_held
 from mem0_assets.backups.validation import verify_files
+from mem0_assets.demo.memories import create_collection
 from mem0_assets.demo.stores import FILES, REVISION, create_application, create_history, write_files
 from mem0_assets.errors import Mem0AssetsError, RefusedError
 from mem0_assets.fleet import Deployment
@@ -136,10 +138,6 @@ BROKEN: dict[str, tuple[str, Callable[[Deployment, Path], object]]] = {
         "table_missing",
         lambda deployment, path: _application(deployment, "DROP TABLE alembic_version"),
     ),
-    "a file of the deployment is gone": (
-        "file_missing",
-        lambda deployment, path: (path.parents[1] / ".env").unlink(),
-    ),
 }
 
 
@@ -158,6 +156,15 @@ def test_one_store_that_cannot_be_kept_is_no_backup_at_all(plain: Deployment, ho
     last = catalog.last_refusal()
     assert last is not None
     assert last[1].codes == [code]
+
+
+def test_a_file_that_cannot_be_kept_costs_the_memories_no_backup_and_is_said(plain: Deployment) -> None:
+    assert plain.stores.history is not None
+    (plain.stores.history.parents[1] / ".env").unlink()
+    outcome = make_backup(plain)
+    assert outcome.verdict.ok
+    assert any("not in this backup [file_missing]" in caution for caution in outcome.cautions)
+    assert list((outcome.backup.path / "files").iterdir()) == []
 
 
 def test_an_emptied_application_or_history_is_refused_and_may_be_meant(plain: Deployment) -> None:
@@ -214,7 +221,42 @@ def test_memories_that_the_history_knows_and_the_collection_lost_fail_the_drill_
     assert accept_history(Catalog(plain), by="mark", reason="Bob left") == 25
     again = drill(plain)
     assert again.verdict.ok
-    assert "accepted as lost before" in again.cautions[0]
+    assert "not in the collection, as accepted" in again.cautions[0]
+    run_sql(plain, "DELETE FROM memories WHERE payload->>'user_id' = 'alice' AND payload->>'data' LIKE '%(note 1%'")
+    assert make_backup(plain).verdict.ok
+    assert drill(plain).history.lost.count == 11  # type: ignore[union-attr]
+    assert "11 memories" in drill(plain).cautions[0]
+
+
+def test_a_drill_of_an_older_backup_does_not_lift_what_the_newest_one_showed(plain: Deployment) -> None:
+    older = make_backup(plain).backup
+    run_sql(
+        plain,
+        "DELETE FROM memories WHERE id IN"
+        " (SELECT id FROM memories WHERE payload->>'user_id' = 'alice' ORDER BY id LIMIT 20)",
+    )
+    assert make_backup(plain).verdict.ok
+    assert not drill(plain).verdict.ok
+    assert drill(plain, older.backup).verdict.ok
+    held = why_held(Catalog(plain))
+    assert held is not None
+    assert "history_lost_memories" in held
+    assert accept_history(Catalog(plain), by="mark", reason="Alice asked for it") == 20
+
+
+def test_memories_of_another_collection_with_the_same_history_are_not_lost(
+    plain: Deployment, server: EmbeddedServer
+) -> None:
+    assert plain.stores.history is not None
+    with open_connection(server, plain.postgres.database) as connection:
+        create_collection(connection, {"zoe": 30}, collection="others", dimensions=8)
+        plain.stores.history.unlink()
+        create_history(plain.stores.history, connection, "memories")
+        rows = connection.execute("SELECT id FROM others").fetchall()
+    for row in rows:
+        _history(plain, f"INSERT INTO history (id, memory_id, event) VALUES ('{row['id']}', '{row['id']}', 'ADD')")
+    assert make_backup(plain).verdict.ok
+    assert drill(plain).verdict.sentence() == "ok"
 
 
 def test_there_is_nothing_to_accept_where_nothing_was_lost(plain: Deployment) -> None:

@@ -4,7 +4,7 @@ pg_restore is asked because it is what will restore them; what it passes over in
 """
 
 import os
-import select
+import selectors
 import subprocess
 import tempfile
 import threading
@@ -133,16 +133,18 @@ def _output_of(
     Of 400 archives with one bit flipped, one made pg_restore 18 decompress for ever what is not compressed.
     """
     assert program.stdout is not None
-    while True:
-        before = standstill()
-        ready, _, _ = select.select([program.stdout], [], [], patience)
-        if ready:
-            block = os.read(program.stdout.fileno(), _BLOCK_BYTES)
-            if not block:
-                return
-            yield block
-        elif before is not None and before == standstill():
-            raise damage("corrupt", f"pg_restore got lost in the archive: nothing came of it for {patience} seconds")
+    with selectors.DefaultSelector() as selector:  # select() itself knows no descriptor beyond 1,023
+        selector.register(program.stdout, selectors.EVENT_READ)
+        while True:
+            before = standstill()
+            if selector.select(patience):
+                block = os.read(program.stdout.fileno(), _BLOCK_BYTES)
+                if not block:
+                    return
+                yield block
+            elif before is not None and before == standstill():
+                what = f"pg_restore got lost in the archive: nothing came of it for {patience} seconds"
+                raise damage("corrupt", what)
 
 
 def _judge(status: int, words: IO[bytes], fed: DumpDamage | UnreachableError | None) -> None:
