@@ -1,8 +1,6 @@
 """One consistent cut of a live deployment; and what is left, and said, when it cannot be made."""
 
 import json
-import os
-import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -34,6 +32,7 @@ from mem0_assets.restores.drill import drill
 from mem0_assets_tests.backups.conftest import PutPgDump
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, needs_zstd, open_connection, run_sql
 from mem0_assets_tests.extension import make_known
+from mem0_assets_tests.freezing import children_file, postmaster, thaw
 from mem0_assets_tests.guarded import nothing_lost
 from mem0_assets_tests.small_disk import fill, make_read_only, small_disk
 
@@ -291,16 +290,13 @@ def test_a_server_that_freezes_in_the_middle_of_a_dump_is_given_up(
 ) -> None:
     deployment = make_deployment(on=own_server)
     make_backup(deployment)
-    postmaster = int((own_server.folder / "postmaster.pid").read_text().split()[0])
-    children = f"/proc/{postmaster}/task/{postmaster}/children"
-    pg_dump(f"echo half; kill -STOP {postmaster} $(cat {children}); exec sleep 600")
+    pg_dump(f"echo half; kill -STOP {postmaster(own_server)} $(cat {children_file(own_server)}); exec sleep 600")
     with nothing_lost(deployment, "unreachable"):
         try:
             with pytest.raises(UnreachableError):
                 _capture(deployment, stall_seconds=0.3)
         finally:
-            for number in [postmaster, *map(int, Path(children).read_text().split())]:
-                os.kill(number, signal.SIGCONT)
+            thaw(own_server)
 
 
 def test_a_server_that_is_away_is_unreachable_and_not_empty(

@@ -77,8 +77,20 @@ def test_its_commands_bring_every_memory_back_beside_the_live_database(
     assert take_census(deployment.postgres).total == 0  # nothing that exists was touched
     _put_in_place(backup, running)
     assert take_census(deployment.postgres).namespaces == SMALL
-    kept = deployment.postgres.model_copy(update={"database": f"{deployment.postgres.database}_replaced"})
+    kept = deployment.postgres.model_copy(
+        update={"database": f"{deployment.postgres.database}_replaced_{backup.backup}"}
+    )
     assert take_census(kept).total == 0
+
+
+def test_a_server_that_has_no_such_database_gets_it(make_deployment: MakeDeployment, server: EmbeddedServer) -> None:
+    deployment = make_deployment()
+    backup = make_backup(deployment).backup
+    with open_connection(server, "postgres") as connection:
+        connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(deployment.postgres.database)))
+    assert _counts(_restore(backup, server)) == SMALL
+    _put_in_place(backup, server)
+    assert take_census(deployment.postgres).namespaces == SMALL
 
 
 def test_what_came_back_belongs_to_mem0s_own_role_again(
@@ -158,6 +170,6 @@ def test_names_that_postgres_would_cut_are_made_shorter(tmp_path: Path) -> None:
     identity = replace(manifest.census.identity, database="é" * 31)
     text = restore_instructions(replace(manifest, census=replace(manifest.census, identity=identity)))
     assert f"createdb --template=template0 --encoding=UTF8 {'_' * 31}_20260103_133102" in text
-    assert f'RENAME TO "{"_" * 31}_replaced";' in text
-    for name in re.findall(r'RENAME TO "(.*)";', text):
+    assert f'RENAME TO "{"_" * 31}_replaced_20260103_133102"' in text
+    for name in re.findall(r'RENAME TO "(.*?)"', text):
         assert len(name.encode()) <= 63

@@ -125,9 +125,16 @@ def test_a_store_of_memories_that_is_away_is_told_in_the_servers_own_word(mem0: 
 
 def test_a_server_without_any_user_has_lost_them_or_is_new(mem0: Mem0Stub) -> None:
     mem0.users = 0
-    seen = server_seen(mem0)
+    seen = server_seen(mem0, key=False)
     assert seen.code == "mem0_server_endpoint"
     assert "its application database is a new one, or is lost" in seen.sentence
+
+
+def test_a_server_that_is_used_with_its_admin_key_alone_needs_no_user(mem0: Mem0Stub) -> None:
+    mem0.users = 0
+    seen = server_seen(mem0)
+    assert seen.ok
+    assert "no user is registered" in seen.sentence
 
 
 def test_a_server_that_lets_everybody_in_needs_no_user() -> None:

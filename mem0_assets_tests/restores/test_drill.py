@@ -62,6 +62,12 @@ def test_what_was_wrong_in_the_live_database_is_found_in_its_backup(make_deploym
     for tier in backup.tiers:
         folder = deployment.backups / tier / backup.backup
         claim(folder, backup.manifest, indexes=(*backup.manifest.indexes, Index("memories_user_idx", "btree")))
+    told = drill(deployment)
+    assert told.verdict.codes == ["index_missing"]  # the rest is the live database's, which the backup told of
+    assert len(told.cautions) == 3
+    for tier in backup.tiers:
+        folder = deployment.backups / tier / backup.backup
+        claim(folder, read_manifest(folder), semantics=None)  # as version 0.1.0 wrote it: nothing says that it was so
     result = drill(deployment)
     assert set(result.verdict.codes) == {"hash_mismatch", "null_vectors", "zero_vectors", "index_missing"}
     assert result.total == 77

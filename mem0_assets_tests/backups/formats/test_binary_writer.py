@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +29,7 @@ from mem0_assets.live.programs import Program, find_program
 from mem0_assets.live.tables import Layout, layouts
 from mem0_assets_tests.clock import Clock
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, needs_zstd, open_connection, run_sql
+from mem0_assets_tests.freezing import freeze, thaw
 
 NAME = "mem0_20260103_023000"
 WHOLE = "printf -- '--\\n-- PostgreSQL database dump complete\\n--\\n\\n'"
@@ -264,22 +265,14 @@ def test_a_server_that_freezes_in_the_middle_of_a_table_is_given_up(
     own_server: EmbeddedServer, make_deployment: MakeDeployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployment = _fill(make_deployment(None, on=own_server))
-    postmaster = int((own_server.folder / "postmaster.pid").read_text().split()[0])
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
-
-    def freeze() -> None:
-        for number in [postmaster, *map(int, children.read_text().split())]:
-            os.kill(number, signal.SIGSTOP)
-
-    half = HalfRead(tmp_path / "postgres", freeze)
+    half = HalfRead(tmp_path / "postgres", partial(freeze, own_server))
     Clock(half.acted.is_set).put_into(crew, monkeypatch)
     try:
         with pytest.raises(UnreachableError, match="stood still"), _source(deployment) as source, half:
             write_binary(source, half.folder, NAME)
         assert half.acted.is_set()
     finally:
-        for number in [postmaster, *map(int, children.read_text().split())]:
-            os.kill(number, signal.SIGCONT)
+        thaw(own_server)
 
 
 def _terminate(server: EmbeddedServer, deployment: Deployment) -> None:
