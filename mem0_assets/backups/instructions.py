@@ -77,7 +77,7 @@ sha256sum -c {CHECKSUMS}
 ## 3. Load into a new database, beside the one there is
 
 Nothing that exists is touched. An error stops it and leaves an unfinished database behind: read it, then
-`dropdb {" ".join(one.restored for one in databases)}`, and again.
+`{"; ".join(f"dropdb --if-exists {one.restored}" for one in databases)}`, and again.
 
 ```bash
 (
