@@ -15,7 +15,6 @@ from mem0_assets.live.postgres import Connection, answers_within, connect, conne
 from mem0_assets.live.programs import Program, find_program
 from mem0_assets.live.tables import Table, layouts, user_tables
 
-# Half a minute for the counts, and what a look into the rows may take.
 QUERY_SECONDS = 30.0
 
 Seen = TypeVar("Seen")

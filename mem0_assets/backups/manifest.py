@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -183,6 +183,10 @@ def _require_sense(path: Path, manifest: Manifest) -> None:
         raise ManifestError(f"{path} is damaged: it names no {'file' if manifest.tiers else 'tier'}")
     if any(place.is_absolute() or ".." in place.parts for place in places):
         raise ManifestError(f"{path} is damaged: it names a file outside of its folder")
+    claimed = {"application": manifest.application, "roles": manifest.roles, "history": manifest.history}
+    for store in get_args(Store):
+        if (store == "postgres" or claimed.get(store) is not None) and not manifest.files_of(store):
+            raise ManifestError(f"{path} is damaged: it names no file of its {store}")
 
 
 def checksums(files: Mapping[str, str]) -> str:

@@ -32,6 +32,7 @@ from mem0_assets.backups.manifest import (
     Store,
     read_manifest,
 )
+from mem0_assets.backups.roles import role_names
 from mem0_assets.errors import NotFoundError
 from mem0_assets.live.history import HistoryDamagedError, HistoryMissingError, read_copy
 from mem0_assets.verdicts import OK, Reason, Verdict, refused
@@ -100,7 +101,7 @@ def _read_back(folder: Path) -> Examination:
         application = _read_store(folder, manifest, "application", memories=False)
         verdict += compare_application(application.contents, manifest, manifest.application)
         seen |= application.sha256
-    verdict += _read_history(folder, manifest)
+    verdict += _read_history(folder, manifest) + _read_roles(folder, manifest)
     damage = _check_checksums(folder, manifest, seen) + _check_statements(folder, manifest)
     return Examination(folder, damage + verdict, memories.contents, manifest.bytes)
 
@@ -118,6 +119,17 @@ def _read_history(folder: Path, manifest: Manifest) -> Verdict:
         text = f"the history holds {found.rows} events up to row {found.newest_row}"
         return refused("count_mismatch", f"{text}, not {claimed.rows} up to {claimed.newest_row}")
     return OK
+
+
+def _read_roles(folder: Path, manifest: Manifest) -> Verdict:
+    """`count_mismatch` where the file does not make exactly the roles that the manifest claims."""
+    if manifest.roles is None:
+        return OK
+    text = (folder / manifest.files_of("roles")[0].path).read_text(encoding="utf-8", errors="surrogateescape")
+    found = role_names(text)
+    if found == manifest.roles:
+        return OK
+    return refused("count_mismatch", f"roles.sql makes {len(found)} roles, and not the {len(manifest.roles)} claimed")
 
 
 def _read_store(

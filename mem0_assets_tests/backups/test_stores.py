@@ -22,6 +22,7 @@ from mem0_assets.fleet import Deployment
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
 from mem0_assets.restores.drill import drill
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, make_database, open_connection, run_sql
+from mem0_assets_tests.forged import claim
 
 APPLICATION = {
     "alembic_version": 1,
@@ -112,6 +113,21 @@ def test_what_is_not_named_is_not_kept_and_said_everywhere(make_deployment: Make
     assert outcome.backup.manifest.left_out == ("application", "history", "files", "roles")
     assert "not kept, as fleet.yaml does not name it: application, history, files, roles" in outcome.cautions
     assert "**Not in this backup:** application, history, files, roles" in (outcome.backup.path / RESTORE).read_text()
+
+
+def test_roles_that_the_manifest_does_not_claim_are_found(plain: Deployment) -> None:
+    folder = make_backup(plain).backup.path
+    claim(folder, _manifest(plain), roles=("somebody",))
+    assert verify_files(folder).verdict.codes == ["count_mismatch"]
+
+
+@pytest.mark.parametrize("store", ["postgres", "application", "roles", "history"])
+def test_a_manifest_that_claims_a_store_and_names_no_file_of_it_is_damaged(plain: Deployment, store: str) -> None:
+    folder, manifest = make_backup(plain).backup.path, _manifest(plain)
+    claim(folder, manifest, files=tuple(file for file in manifest.files if not file.path.startswith(store)))
+    examined = verify_files(folder)
+    assert examined.verdict.codes == ["corrupt"]
+    assert f"no file of its {store}" in examined.verdict.sentence()
 
 
 def test_nobody_else_may_read_what_a_backup_holds(plain: Deployment) -> None:
