@@ -34,6 +34,8 @@ from mem0_assets.errors import ConfigurationError
 
 Tier = Literal["hourly", "daily", "weekly", "monthly"]
 Format = Literal["sql", "binary"]
+# What is done about a database that is found empty: a plan and a person's word, a restore by itself, or nothing.
+AutoRestore = Literal["never", "confirm", "always"]
 TIERS: tuple[Tier, ...] = ("hourly", "daily", "weekly", "monthly")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -263,6 +265,56 @@ class HealthSettings(_Strict):
         return read_secret(self.neo4j_password_env, self._env_file) if self.neo4j_password_env else None
 
 
+class Containers(_Strict):
+    """The deployment's containers, by their names, where Docker runs them on this machine; what is null is not asked.
+
+    `server` is mem0's own, `writers` are the others that write to it (bots): all of these stop while memories are put
+    back. `docker_url` is for a Docker that is neither at $DOCKER_HOST nor at the usual socket.
+    """
+
+    postgres: Name | None = None
+    server: Name | None = None
+    writers: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    docker_url: Annotated[str, Field(pattern=r"^(unix|tcp|npipe)://[^@?#]+$")] | None = None
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every container that fleet.yaml names, in the order in which they are started."""
+        return tuple(name for name in (self.postgres, self.server, *self.writers) if name)
+
+    @property
+    def writing(self) -> tuple[str, ...]:
+        """Those that write to the memories, in the order in which they are started."""
+        return tuple(name for name in (self.server, *self.writers) if name)
+
+
+class EmbedderSettings(_Strict):
+    """What turns a text into a vector, for `restore --reembed`: an OpenAI-compatible or an Ollama endpoint.
+
+    `url` is its base, like https://api.openai.com/v1 or http://127.0.0.1:11434. `dimensions` is asked for where the model
+    can give several; null: its own. `price_per_million_tokens` is only for saying beforehand what it will cost.
+    """
+
+    provider: Literal["openai", "ollama"] = "openai"
+    url: Url | None = None
+    model: Name | None = None
+    dimensions: int | None = Field(None, ge=1, le=16000)
+    api_key_env: EnvironmentName | None = None
+    batch: int = Field(100, ge=1, le=2048)
+    price_per_million_tokens: float | None = Field(None, ge=0)
+    _env_file: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.url is None) != (self.model is None):
+            raise ValueError(f"{'model' if self.url else 'url'} is missing: an embedder has both")
+        return self
+
+    def api_key(self) -> str | None:
+        """The key of the endpoint, read now; None where it needs none."""
+        return read_secret(self.api_key_env, self._env_file) if self.api_key_env else None
+
+
 class Deployment(_Strict):
     """One mem0 installation. `name` and `backups` (its folder) are filled in from where it stands in the file."""
 
@@ -275,6 +327,9 @@ class Deployment(_Strict):
     retention: Retention = Retention()
     limits: Limits = Limits()
     health: HealthSettings = HealthSettings()
+    containers: Containers = Containers()
+    embedder: EmbedderSettings = EmbedderSettings()
+    auto_restore: AutoRestore = "confirm"
 
     @property
     def application(self) -> Postgres | None:
@@ -409,12 +464,13 @@ def _require_secrets(fleet: Fleet, env_file: Path) -> None:
         named["telegram.bot_token_env"] = fleet.telegram.bot_token_env
         named["telegram.chat_id_env"] = fleet.telegram.chat_id_env
     for deployment in fleet.deployments.values():
-        health = deployment.health
-        deployment.postgres._env_file = health._env_file = env_file
+        health, embedder = deployment.health, deployment.embedder
+        deployment.postgres._env_file = health._env_file = embedder._env_file = env_file
         secrets = {
             "postgres.password_env": deployment.postgres.password_env,
             "health.admin_key_env": health.admin_key_env,
             "health.neo4j_password_env": health.neo4j_password_env,
+            "embedder.api_key_env": embedder.api_key_env,
         }
         named |= {f"deployments.{deployment.name}.{key}": name for key, name in secrets.items() if name}
     for key, name in named.items():

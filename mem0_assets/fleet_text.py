@@ -20,7 +20,10 @@ from pydantic import BaseModel
 
 from mem0_assets.fleet import (
     Alerting,
+    Containers,
+    Deployment,
     Dump,
+    EmbedderSettings,
     HealthSettings,
     Limits,
     Postgres,
@@ -35,7 +38,7 @@ WIDTH = 118
 HEADER = """\
 # fleet.yaml: the mem0 deployments that mem0-assets guards, and how.
 # Paths are relative to this file. No secret stands here: a key that ends in _env holds the name of a variable.
-# All values of alerts, stores, dump, schedule, retention and limits are the defaults, and may be left out.
+# All values of alerts and of the sections from stores on are the defaults, and may be left out.
 """
 TOP = {
     "backups_root": "One folder per deployment; best on another disk than the databases.",
@@ -134,7 +137,31 @@ SECTIONS: dict[str, tuple[type[BaseModel], str, dict[str, str]]] = {
             "min_free_bytes": "Less room than this on the disks is told.",
         },
     ),
+    "containers": (
+        Containers,
+        "Its containers, by Docker's names; what is null is neither asked nor stopped.",
+        {
+            "postgres": "The container of the database.",
+            "server": "The container of mem0's server; it stops while memories are put back.",
+            "writers": "Others that write to mem0 (bots); they stop, too.",
+            "docker_url": "Only for a Docker that is neither at $DOCKER_HOST nor at its usual socket.",
+        },
+    ),
+    "embedder": (
+        EmbedderSettings,
+        "What recomputes vectors for `restore --reembed`; not needed for anything else.",
+        {
+            "provider": "openai (and all that speak its protocol) or ollama.",
+            "url": "Its base, like https://api.openai.com/v1 or http://127.0.0.1:11434.",
+            "model": "Its model, as mem0's own configuration names it.",
+            "dimensions": "Asked for where the model gives several; null: its own.",
+            "api_key_env": "Variable with its key.",
+            "batch": "Texts in one request.",
+            "price_per_million_tokens": "Only to say beforehand what it will cost.",
+        },
+    ),
 }
+AUTO_RESTORE = "A database found empty: confirm (you start it), always (by itself), or never."
 EXAMPLES = {"embedded": "./postgres", "password_env": "POSTGRES_PASSWORD"}  # shown as a comment where there is no value
 
 
@@ -194,6 +221,7 @@ def _deployment(entry: Entry) -> list[str]:
             lines += textwrap.wrap(entry.remark, WIDTH, initial_indent="      # ", subsequent_indent="      # ")
             values = {**entry.postgres, "password_env": entry.password.variable}
         lines += _section(model, words, values, "      ")
+    lines.append(_line("    auto_restore", AUTO_RESTORE, Deployment.model_fields["auto_restore"].default))
     return lines
 
 

@@ -212,6 +212,18 @@ MISTAKES = {
         SMALLEST + "    health: {neo4j_password_env: NEO4J_PASSWORD}\n",
         "deployments.prd.health: neo4j_password_env is for neo4j_url, which is missing",
     ),
+    "an embedder without a model": (
+        SMALLEST + "    embedder: {url: 'http://127.0.0.1:11434'}\n",
+        "deployments.prd.embedder: model is missing: an embedder has both",
+    ),
+    "a Docker that is no address": (
+        SMALLEST + "    containers: {docker_url: /var/run/docker.sock}\n",
+        "deployments.prd.containers.docker_url: String should match pattern",
+    ),
+    "a word on restores that is none": (
+        SMALLEST + "    auto_restore: maybe\n",
+        "deployments.prd.auto_restore: Input should be 'never', 'confirm' or 'always'",
+    ),
     "a list": ("- backups_root\n", "must hold keys and values"),
     "an empty file": ("", "must hold keys and values"),
     "no YAML": ("backups_root: [x\n", "is not YAML: line 2: expected ',' or ']'"),

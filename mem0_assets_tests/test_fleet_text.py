@@ -29,7 +29,8 @@ def test_every_key_of_the_schema_stands_in_the_example_with_its_default() -> Non
     deployment = content["deployments"]["prd"]
     assert deployment.keys() == Deployment.model_fields.keys() - {"name", "backups"}
     defaults = {name: field.default for name, field in Deployment.model_fields.items()}
-    for section in deployment.keys() - {"postgres"}:
+    assert deployment["auto_restore"] == defaults["auto_restore"]
+    for section in deployment.keys() - {"postgres", "auto_restore"}:
         assert deployment[section] == defaults[section].model_dump(mode="json")
     shown = {name: field.default for name, field in Postgres.model_fields.items() if name != "embedded"}
     assert deployment["postgres"] == {**shown, "password_env": "POSTGRES_PASSWORD"}
