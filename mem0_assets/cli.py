@@ -8,8 +8,6 @@ import getpass
 import logging
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,14 +19,24 @@ from mem0_assets.alerts.incidents import IncidentBook
 from mem0_assets.alerts.messages import spoken, test_text
 from mem0_assets.alerts.rules import SEVERITIES, Severity
 from mem0_assets.alerts.telegram import Telegram
-from mem0_assets.alerts.watch import channel_of, deliver, last_proof, look, look_at_disk, observe
+from mem0_assets.alerts.watch import channel_of, last_proof, look
 from mem0_assets.backups.backup import BY_HAND, accept_backup, accept_history, accept_identity, make_backup
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.legacy import examine_legacy
 from mem0_assets.backups.retention import prune as prune_backups
 from mem0_assets.backups.validation import verify as verify_path
-from mem0_assets.console import Speaker, in_mib
+from mem0_assets.commands.context import (
+    DeploymentName,
+    alerting,
+    exit_unless,
+    fleet_and,
+    fleet_option,
+    say_reasons,
+    speaker,
+    the_deployment,
+)
+from mem0_assets.console import in_mib
 from mem0_assets.demo.deployment import HOWS, NAME, Demo, How
 from mem0_assets.doctor import examine
 from mem0_assets.errors import ConfigurationError, Mem0AssetsError
@@ -51,24 +59,19 @@ demo_app = typer.Typer(help="A guarded deployment to try things on.", invoke_wit
 app.add_typer(alert_app, name="alert")
 app.add_typer(demo_app, name="demo")
 
-speaker = Speaker()
-_fleet_option: list[Path] = []
-
-DeploymentName = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="A deployment of fleet.yaml.")]
-
 
 @app.callback()
 def _options(
     fleet: Annotated[Path | None, typer.Option(help="fleet.yaml (default: $MEM0_FLEET, else ./fleet.yaml).")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout. May stand anywhere.")] = False,
 ) -> None:
-    _fleet_option[:] = [fleet] if fleet else []
+    fleet_option[:] = [fleet] if fleet else []
 
 
 @app.command()
 def counts(deployment: DeploymentName) -> None:
     """How many memories each namespace holds now, and in which database."""
-    chosen = _deployment(deployment)
+    chosen = the_deployment(deployment)
     census = take_census(chosen.postgres)
     speaker.result({"deployment": chosen.name, **census.as_json()})
     speaker.table(f"{chosen.name}: memories", ["namespace", "memories"], census.namespaces.items())
@@ -83,11 +86,11 @@ def backup(
     tier: Annotated[str, typer.Option(help="hourly, daily, weekly or monthly.")] = BY_HAND,
 ) -> None:
     """Make a backup, prove it, and publish it; or refuse it, and say why."""
-    fleet, chosen = _fleet_and(deployment)
+    fleet, chosen = fleet_and(deployment)
     newest = Catalog(chosen).newest_verified()
     expected = newest.manifest.plain_bytes if newest and newest.manifest else None
     with (
-        _alerting(fleet, chosen),
+        alerting(fleet, chosen),
         speaker.working(f"backing up {chosen.name}", expected_bytes=expected) as (count, tell),
     ):
         outcome = make_backup(chosen, [_tier(tier)], progress=count, tell=tell)
@@ -96,16 +99,16 @@ def backup(
     memories = "an unknown number of" if made.total is None else f"{made.total:,}"
     speaker.verdict(outcome.verdict.ok, f"{made.backup} is {made.state}: {memories} memories, {in_mib(made.bytes)}")
     speaker.line(f"  {made.path}")
-    _say_reasons(outcome.verdict.as_json()["reasons"])
+    say_reasons(outcome.verdict.as_json()["reasons"])
     for caution in outcome.cautions:
         speaker.line(f"  note: {caution}", "yellow")
-    _exit_unless(outcome.verdict.ok)
+    exit_unless(outcome.verdict.ok)
 
 
 @app.command()
 def backups(deployment: DeploymentName) -> None:
     """Every backup of a deployment, the newest first."""
-    chosen = _deployment(deployment)
+    chosen = the_deployment(deployment)
     catalog = Catalog(chosen)
     if catalog.root.exists():
         with catalog.locked(), speaker.working("reading") as (_, tell):
@@ -127,10 +130,10 @@ def verify(path: Annotated[Path, typer.Argument(help="A backup's folder, or any 
     contents = examined.contents
     speaker.result(examined.as_json())
     speaker.verdict(examined.verdict.ok, f"{path}: {examined.verdict.word}, {contents.total:,} memories")
-    _say_reasons(examined.verdict.as_json()["reasons"])
+    say_reasons(examined.verdict.as_json()["reasons"])
     speaker.table("namespaces", ["namespace", "memories"], contents.namespaces.items())
     speaker.table("tables", ["table", "rows"], contents.tables.items())
-    _exit_unless(examined.verdict.ok)
+    exit_unless(examined.verdict.ok)
 
 
 @app.command()
@@ -142,7 +145,7 @@ def accept(
     history: Annotated[bool, typer.Option("--history", help="What the last drill missed is meant to be gone.")] = False,
 ) -> None:
     """Your word that a quarantined backup, a changed identity, or a loss that the history shows, is meant."""
-    chosen = _deployment(deployment)
+    chosen = the_deployment(deployment)
     if [backup is not None, identity, history].count(True) != 1:
         raise ConfigurationError("say which: --backup ID, --identity, or --history")
     catalog, by = Catalog(chosen), getpass.getuser()
@@ -164,17 +167,17 @@ def drill(
     backup: Annotated[str, typer.Option(help="Its id (default: the newest verified).")] = "latest",
 ) -> None:
     """Restore a backup for real into a scratch server, compare it exactly, and throw the server away."""
-    fleet, chosen = _fleet_and(deployment)
-    with _alerting(fleet, chosen), speaker.working(f"drilling {chosen.name}") as (_, tell):
+    fleet, chosen = fleet_and(deployment)
+    with alerting(fleet, chosen), speaker.working(f"drilling {chosen.name}") as (_, tell):
         result = drill_backup(chosen, backup, tell=tell)
     speaker.result(result.as_json())
     what = f"{result.backup} restored: {result.total:,} memories in PostgreSQL {result.server_version}"
     speaker.verdict(result.verdict.ok, what if result.verdict.ok else f"{result.backup} would not come back")
-    _say_reasons(result.verdict.as_json()["reasons"])
+    say_reasons(result.verdict.as_json()["reasons"])
     for caution in result.cautions:
         speaker.line(f"  note: {caution}", "yellow")
     speaker.table("seconds", list(result.seconds), [list(result.seconds.values())])
-    _exit_unless(result.verdict.ok)
+    exit_unless(result.verdict.ok)
 
 
 @app.command()
@@ -183,7 +186,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be expired.")] = False,
 ) -> None:
     """Expire the verified backups beyond retention; never the newest, and nothing while the newest attempt is refused."""
-    catalog = Catalog(_deployment(deployment))
+    catalog = Catalog(the_deployment(deployment))
     with catalog.locked():
         examine_legacy(catalog)
         plan = prune_backups(catalog, dry_run=dry_run)
@@ -198,7 +201,7 @@ def prune(
 @app.command()
 def status() -> None:
     """All deployments at a glance: live counts, newest proven backup and drill, what is wrong, what runs next."""
-    fleet = load_fleet(*_fleet_option)
+    fleet = load_fleet(*fleet_option)
     seen = {name: _status_of(fleet, deployment) for name, deployment in fleet.deployments.items()}
     speaker.result({"deployments": seen})
     rows = [_status_row(name, state) for name, state in seen.items()]
@@ -216,7 +219,7 @@ def alert_test(severity: Annotated[str, typer.Option(help="info, warning or crit
     if severity not in SEVERITIES:
         raise ConfigurationError(f"--severity is one of {', '.join(SEVERITIES)}, not {severity!r}")
     chosen: Severity = SEVERITIES[SEVERITIES.index(severity)]
-    channel = channel_of(load_fleet(*_fleet_option))
+    channel = channel_of(load_fleet(*fleet_option))
     channel.send(test_text(chosen, datetime.now(UTC)))
     name = "telegram" if isinstance(channel, Telegram) else "log"
     speaker.result({"delivered": True, "channel": name})
@@ -227,13 +230,13 @@ def alert_test(severity: Annotated[str, typer.Option(help="info, warning or crit
 def doctor() -> None:
     """Each thing that must be right, one line each, with what to do where it is not."""
     checks = []
-    for check in examine(load_fleet(*_fleet_option)):
+    for check in examine(load_fleet(*fleet_option)):
         checks.append(check)
         speaker.verdict(check.ok, f"{check.name}: {check.detail}")
         if check.fix:
             speaker.line(f"    {check.fix}")
     speaker.result({"checks": [check.as_json() for check in checks]})
-    _exit_unless(all(check.ok for check in checks))
+    exit_unless(all(check.ok for check in checks))
 
 
 @app.command()
@@ -243,7 +246,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a fleet.yaml that is there.")] = False,
 ) -> None:
     """Write a commented fleet.yaml, from mem0's own compose file and .env where --from names them."""
-    written = write_fleet(fleet_path(*_fleet_option), source=source, name=name, force=force)
+    written = write_fleet(fleet_path(*fleet_option), source=source, name=name, force=force)
     speaker.result({"path": str(written.path), "deployments": list(written.deployments), "notes": list(written.notes)})
     speaker.verdict(True, f"{written.path}: {', '.join(written.deployments)}")
     for note in written.notes:
@@ -265,7 +268,7 @@ def demo(
     if context.invoked_subcommand is None:
         from mem0_assets.demo.show import show_demo
 
-        _exit_unless(show_demo(Demo(folder.absolute()), speaker, ui=ui, port=port))
+        exit_unless(show_demo(Demo(folder.absolute()), speaker, ui=ui, port=port))
 
 
 @demo_app.command("lose")
@@ -308,44 +311,10 @@ def main() -> None:
         sys.exit(error.exit_status)
 
 
-def _deployment(name: str) -> Deployment:
-    return _fleet_and(name)[1]
-
-
-def _fleet_and(name: str) -> tuple[Fleet, Deployment]:
-    fleet = load_fleet(*_fleet_option)
-    return fleet, fleet.deployment(name)
-
-
 def _tier(word: str) -> Tier:
     if word not in TIERS:
         raise ConfigurationError(f"--tier is one of {', '.join(TIERS)}, not {word!r}")
     return TIERS[TIERS.index(word)]
-
-
-@contextmanager
-def _alerting(fleet: Fleet, deployment: Deployment) -> Iterator[None]:
-    """Whatever comes of the work, its incidents are noted and told: cron's users rely on it."""
-    try:
-        yield
-    finally:
-        try:
-            observe(fleet, deployment, look_at_disk(deployment))
-            report = deliver(fleet)
-            if report.error:
-                speaker.err.print(f"{report.left} alerts wait for delivery: {report.error}")
-        except (Mem0AssetsError, OSError) as error:
-            speaker.err.print(f"the alert could not be kept: {error}")
-
-
-def _exit_unless(ok: bool) -> None:
-    if not ok:
-        raise typer.Exit(1)
-
-
-def _say_reasons(reasons: list[dict[str, str]]) -> None:
-    for reason in reasons:
-        speaker.line(f"  {reason['code']}: {reason['message']}", "red")
 
 
 def _row(one: Backup) -> list[object]:
