@@ -95,7 +95,7 @@ def _read_back(folder: Path) -> Examination:
     if not lost.ok:
         return Examination(folder, lost, NOTHING, manifest.bytes)
     memories = _read_store(folder, manifest, "postgres", collection=manifest.census.collection)
-    verdict = _as_claimed(memories.contents.verdict, manifest) + compare(memories.contents, manifest)
+    verdict = judge_memories(memories.contents, manifest)
     seen = dict(memories.sha256)
     if manifest.application:
         application = _read_store(folder, manifest, "application", memories=False)
@@ -156,6 +156,11 @@ def examine_dump(path: Path, *, collection: str | None = None) -> Examination:
     return Examination(path, contents.verdict, contents, size_of(path))
 
 
+def judge_memories(contents: DumpContents, manifest: Manifest) -> Verdict:
+    """Whether the dump of the memories' database is whole, and exactly what the manifest claims."""
+    return _as_claimed(contents.verdict, manifest) + compare(contents, manifest)
+
+
 def compare(contents: DumpContents, manifest: Manifest) -> Verdict:
     """`count_mismatch` and `wrong_content`: the dump must hold exactly what the manifest counted in its own snapshot."""
     census = manifest.census
@@ -202,13 +207,14 @@ def _check_checksums(folder: Path, manifest: Manifest, seen: Mapping[Path, str])
     for file in manifest.files:
         if listed.pop(file.path, None) != file.sha256:
             verdict += refused("checksum_mismatch", f"{CHECKSUMS} and the manifest disagree on {file.path}")
-        verdict += _check_sha256(folder, file.path, file.sha256, seen)
+        verdict += check_sha256(folder, file.path, file.sha256, seen)
     for path, sha256 in listed.items():
-        verdict += _check_sha256(folder, path, sha256, seen)
+        verdict += check_sha256(folder, path, sha256, seen)
     return verdict
 
 
-def _check_sha256(folder: Path, path: str, sha256: str, seen: Mapping[Path, str]) -> Verdict:
+def check_sha256(folder: Path, path: str, sha256: str, seen: Mapping[Path, str]) -> Verdict:
+    """`checksum_mismatch` where a file is not the one that was written; it is read unless it is among the `seen`."""
     file = folder / path
     if file.is_file() and (seen.get(file) or sha256_of(file)) == sha256:
         return OK

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import UUID
 
 from mem0_assets.backups.formats.binary_label import DATA, POST_DATA, PRE_DATA, Label, read_label
 from mem0_assets.backups.formats.container import COPY_MAGIC, open_dump
@@ -20,8 +21,9 @@ from mem0_assets.backups.formats.damage import DumpDamage, damage
 from mem0_assets.backups.formats.dump_tables import Column, DumpTable
 from mem0_assets.backups.formats.memory_rows import RowFault
 from mem0_assets.backups.formats.sql_lexer import MAX_LINE_BYTES
-from mem0_assets.backups.formats.sql_reader import DumpContents, Reading, follow, judge
+from mem0_assets.backups.formats.sql_reader import DumpContents, Reading, finish, follow, judge
 from mem0_assets.backups.formats.sql_statements import SqlStatements
+from mem0_assets.live.memories import Memory, Selection
 from mem0_assets.live.tables import Table, plain_name
 from mem0_assets.verdicts import Reason
 
@@ -31,19 +33,28 @@ _LENGTH = struct.Struct(">i")
 # Bytes per element, and before the first, of the types that a vector column may have.
 _ELEMENT_BYTES = {"vector": 4, "halfvec": 2}
 _VECTOR_HEAD = 4
+_UUID_BYTES = 16
 _JSONB_VERSION = b"\x01"
 READERS = min(4, os.cpu_count() or 1)
 
 
 class BinaryRows:
-    """Counts the rows of one file of COPY's binary form into `table`. Feed it the plain bytes, then ask for the `end`."""
+    """Counts the rows of one file of COPY's binary form into `table`. Feed it the plain bytes, then ask for the `end`.
 
-    def __init__(self, table: DumpTable, columns: Sequence[tuple[str, str]]) -> None:
+    With a `selection`, those that it takes are put to `memories`, for whoever feeds to take them away.
+    """
+
+    def __init__(
+        self, table: DumpTable, columns: Sequence[tuple[str, str]], selection: Selection | None = None
+    ) -> None:
         self._table = table
+        self._selection = selection if table.is_memories else None
+        self.memories: list[Memory] = []
         names, self._types = [name for name, _ in columns], dict(columns)
         self._width = len(columns)
         self._vector = names.index("vector") if table.is_memories else -1
         self._payload = names.index("payload") if table.is_memories else -1
+        self._id = names.index("id") if table.is_memories else -1
         self._rest = bytearray()
         self._begun = self._ended = False
 
@@ -105,9 +116,29 @@ class BinaryRows:
         if self._vector < 0:
             return
         try:
-            self._table.memories.tally(self._dimensions(*fields[self._vector]), self._json(*fields[self._payload]))
+            payload = self._json(*fields[self._payload])
+            namespace = self._table.memories.tally(self._dimensions(*fields[self._vector]), payload)
+            if self._selection is not None:
+                self._select(self._selection, namespace, payload, fields)
         except RowFault as fault:
             self._table.fault(str(fault))
+
+    def _select(
+        self, selection: Selection, namespace: str, payload: bytes | None, fields: Sequence[tuple[int, int]]
+    ) -> None:
+        number = self._value(*fields[self._id])
+        if number is None or len(number) != _UUID_BYTES or self._types["id"] != "uuid":
+            raise RowFault("its id is none")
+        memory = UUID(bytes=number)
+        if not selection.takes(memory, namespace):
+            return
+        vector = self._value(*fields[self._vector]) if selection.vectors else None
+        if vector is not None and self._types["vector"] != "vector":
+            raise RowFault("its vector is none")
+        self.memories.append(Memory(memory, namespace, None if payload is None else payload.decode(), vector))
+
+    def _value(self, at: int, length: int) -> bytes | None:
+        return None if length == -1 else bytes(self._rest[at : at + length])
 
     def _dimensions(self, at: int, length: int) -> int:
         """The dimensions of a vector (two bytes, and two unused ones before its elements); 0 for NULL and other types."""
@@ -120,10 +151,8 @@ class BinaryRows:
         return dimensions
 
     def _json(self, at: int, length: int) -> bytes | None:
-        if length == -1:
-            return None
-        if self._types["payload"] != "jsonb":
-            return bytes(self._rest[at : at + length])
+        if length == -1 or self._types["payload"] != "jsonb":
+            return self._value(at, length)
         if self._rest[at : at + 1] != _JSONB_VERSION or not length:
             raise RowFault("its payload is damaged: no jsonb")
         return bytes(self._rest[at + 1 : at + length])
@@ -156,6 +185,21 @@ def read_binary(paths: Iterable[Path], *, collection: str | None, memories: bool
     """Read all files of a dump, in several threads, and judge them as one. Raises UnreachableError, NotFoundError."""
     with ThreadPoolExecutor(READERS) as pool:
         files = list(pool.map(_read_file, paths))
+    return _judge_files(files, collection=collection, memories=memories)
+
+
+def walk_binary(paths: Iterable[Path], *, collection: str, selection: Selection) -> Generator[Memory, None, Reading]:
+    """`read_binary`, file by file, which gives the memories of the collection that the `selection` takes on the way.
+
+    They may be believed once the walk has come to its end and its verdict is ok. Raises as `read_binary` does.
+    """
+    files = [_File(path) for path in paths]
+    for file in files:
+        yield from _walk_file(file, collection, selection)
+    return _judge_files(files, collection=collection)
+
+
+def _judge_files(files: Sequence[_File], *, collection: str | None, memories: bool = True) -> Reading:
     labels = [file.label for file in files if file.label]
     reasons = [reason for file in files for reason in file.reasons]
     reasons += [] if reasons else _judge_set(labels)
@@ -197,7 +241,16 @@ def read_part(path: Path, *, collection: str | None) -> DumpContents:
 
 
 def _read_file(path: Path) -> _File:
-    file, digest = _File(path), hashlib.sha256()
+    file = _File(path)
+    finish(_walk_file(file))
+    return file
+
+
+def _walk_file(
+    file: _File, collection: str | None = None, selection: Selection | None = None
+) -> Generator[Memory, None, None]:
+    """Read one file into `file`, and give the memories that are wanted."""
+    path, digest = file.path, hashlib.sha256()
     try:
         file.label = read_label(path)
         with open_dump(path, digest=digest) as dump, closing(_counted(dump.blocks, file)) as blocks:
@@ -207,15 +260,16 @@ def _read_file(path: Path) -> _File:
                     "corrupt", f"it holds {'rows' if holds_rows else 'SQL'}, and its label says {file.label.what}"
                 )
             if file.label.table:
-                file.table = _read_rows(file.label.table, file.label.columns, blocks)
+                whose = file.label.table
+                wanted = selection if plain_name(whose) == collection else None
+                file.table = yield from _walk_rows(whose, file.label.columns, blocks, wanted)
             else:
                 file.statements = SqlStatements(blocks, max_bytes=MAX_LINE_BYTES)
-                file.reasons += follow(file.statements)
+                file.reasons += yield from follow(file.statements)
     except DumpDamage as damaged:
         file.reasons.append(damaged.reason)
     file.reasons = [replace(reason, message=f"{path.name}: {reason.message}") for reason in file.reasons]
     file.sha256 = None if file.reasons else digest.hexdigest()
-    return file
 
 
 def _counted(blocks: Iterable[bytes], file: _File) -> Generator[bytes, None, None]:
@@ -224,11 +278,15 @@ def _counted(blocks: Iterable[bytes], file: _File) -> Generator[bytes, None, Non
         yield block
 
 
-def _read_rows(whose: Table, columns: Sequence[tuple[str, str]], blocks: Iterable[bytes]) -> DumpTable:
+def _walk_rows(
+    whose: Table, columns: Sequence[tuple[str, str]], blocks: Iterable[bytes], selection: Selection | None
+) -> Generator[Memory, None, DumpTable]:
     table = DumpTable(plain_name(whose), None, tuple(Column(name) for name, _ in columns))
-    rows = BinaryRows(table, columns)
+    rows = BinaryRows(table, columns, selection)
     for block in blocks:
         rows.feed(block)
+        yield from rows.memories
+        rows.memories.clear()
     rows.end()
     return table
 

@@ -1,20 +1,21 @@
-"""The formats of a dump, behind one interface: how a database becomes files, and what the files hold and bring back.
+"""The formats of a dump, behind one interface: how a database becomes files, what the files hold, and how it comes back.
 
 All else (capture, validation, drill, RESTORE.md) treats them alike. A dump is a list of files in the order of loading;
 each is SQL text, or the rows of one table with the statement that loads them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from mem0_assets.backups.formats.binary_loader import load_binary
-from mem0_assets.backups.formats.binary_reader import read_binary
+from mem0_assets.backups.formats.binary_reader import read_binary, walk_binary
 from mem0_assets.backups.formats.binary_writer import write_binary
 from mem0_assets.backups.formats.source import Source, Written
 from mem0_assets.backups.formats.sql_loader import LoadTimes, load_dump
-from mem0_assets.backups.formats.sql_reader import Reading, open_sql, read_sql_file
+from mem0_assets.backups.formats.sql_reader import Reading, open_sql, read_sql_file, walk_sql
 from mem0_assets.backups.formats.sql_writer import write_sql
+from mem0_assets.live.memories import Memory, Selection
 from mem0_assets.live.programs import Program
 
 Load = Sequence[tuple[Path, str | None]]
@@ -31,6 +32,12 @@ class DumpFormat(Protocol):
 
     def read(self, paths: Sequence[Path], *, collection: str | None, memories: bool = True) -> Reading:
         """Read the files of a dump from the disk, each once and whole; of a database without `memories` only count.
+
+        Raises NotFoundError, UnreachableError.
+        """
+
+    def walk(self, paths: Sequence[Path], *, collection: str, selection: Selection) -> Generator[Memory, None, Reading]:
+        """`read`, which gives the memories of the collection on the way; only its end says whether they are whole.
 
         Raises NotFoundError, UnreachableError.
         """
@@ -53,6 +60,9 @@ class SqlFormat:
     def read(self, paths: Sequence[Path], *, collection: str | None, memories: bool = True) -> Reading:
         return read_sql_file(paths[0], collection=collection, memories=memories, hashed=True)
 
+    def walk(self, paths: Sequence[Path], *, collection: str, selection: Selection) -> Generator[Memory, None, Reading]:
+        return walk_sql(paths[0], collection=collection, selection=selection, hashed=True)
+
     def load(
         self, program: Program, settings: dict[str, Any], files: Load, *, parameters: Mapping[str, str], jobs: int
     ) -> LoadTimes:
@@ -68,6 +78,9 @@ class BinaryFormat:
 
     def read(self, paths: Sequence[Path], *, collection: str | None, memories: bool = True) -> Reading:
         return read_binary(paths, collection=collection, memories=memories)
+
+    def walk(self, paths: Sequence[Path], *, collection: str, selection: Selection) -> Generator[Memory, None, Reading]:
+        return walk_binary(paths, collection=collection, selection=selection)
 
     def load(
         self, program: Program, settings: dict[str, Any], files: Load, *, parameters: Mapping[str, str], jobs: int

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from mem0_assets.backups.formats.damage import damage
-from mem0_assets.backups.formats.memory_rows import SHAPE, UUID, MemoryRows, RowFault, copy_field
+from mem0_assets.backups.formats.memory_rows import SHAPE, UUID_TEXT, MemoryRows, RowFault, copy_field, memory_of_text
 from mem0_assets.backups.formats.span import Span
 from mem0_assets.backups.formats.sql_lexer import FORGOTTEN
+from mem0_assets.live.memories import Memory, Selection
 from mem0_assets.verdicts import Reason
 
 MOST_FAULTY_ROWS = 100_000
@@ -95,11 +96,15 @@ class RowReader:
     """Counts the rows of one COPY or INSERT statement into its table.
 
     `names` are the columns of the statement, in its order; None where neither it nor CREATE TABLE told them: then all
-    rows must be as wide as the first.
+    rows must be as wide as the first. With a `selection`, `memory` is the row counted last, where it is whole and chosen.
     """
 
-    def __init__(self, table: DumpTable, names: tuple[str, ...] | None, encoding: str) -> None:
+    def __init__(
+        self, table: DumpTable, names: tuple[str, ...] | None, encoding: str, selection: Selection | None = None
+    ) -> None:
         self.table = table
+        self.memory: Memory | None = None
+        self._selection = selection
         self._encoding = encoding
         self._width = None if names is None else len(names)
         known = names is not None and set(names) >= SHAPE
@@ -109,6 +114,7 @@ class RowReader:
     def copy_line(self, line: Span) -> bool:
         """Count one line of a COPY block; whether it is whole."""
         self.table.rows += 1
+        self.memory = None
         if self._places is None:
             return self._fits(0 if self._width == 0 and line.equals(b"") else line.count(b"\t") + 1)
         fields = line.split(b"\t")
@@ -122,6 +128,7 @@ class RowReader:
     def values(self, values: list[bytes | None]) -> bool:
         """Count one row of an INSERT, its string literals resolved; whether it is whole."""
         self.table.rows += 1
+        self.memory = None
         if self._width is None and _looks_like_memory(values):
             self.table.columns = (Column("id"), Column("vector"), Column("payload"))
             self._places = (0, 1, 2)
@@ -144,9 +151,11 @@ class RowReader:
         try:
             if (payload and FORGOTTEN in payload) or (vector and vector.holds(FORGOTTEN)):
                 raise RowFault("it is longer than any memory")
-            if self._numbered and number is not None and not UUID.fullmatch(number):
+            if self._numbered and number is not None and not UUID_TEXT.fullmatch(number):
                 raise RowFault("its id is none")
-            self.table.memories.add(number, vector, payload, self._encoding)
+            namespace = self.table.memories.add(number, vector, payload, self._encoding)
+            if self._selection is not None:
+                self.memory = memory_of_text(number, namespace, payload, vector, self._encoding, self._selection)
         except RowFault as fault:
             self.table.fault(str(fault))
             return False
@@ -159,7 +168,7 @@ def _looks_like_memory(values: list[bytes | None]) -> bool:
         return False
     number, vector, payload = values
     return (
-        (number is not None and UUID.fullmatch(number) is not None)
+        (number is not None and UUID_TEXT.fullmatch(number) is not None)
         and (vector is None or vector.startswith(b"["))
         and (payload is None or payload.startswith(b"{"))
     )

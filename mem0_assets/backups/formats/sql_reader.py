@@ -7,11 +7,11 @@ messages or hit by a flipped bit must never be counted as if it were whole.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from mem0_assets.backups.formats.container import OpenDump, open_dump
 from mem0_assets.backups.formats.damage import DumpDamage, damage
@@ -19,8 +19,11 @@ from mem0_assets.backups.formats.dump_tables import DumpTable
 from mem0_assets.backups.formats.file_blocks import Digest
 from mem0_assets.backups.formats.sql_lexer import MAX_LINE_BYTES
 from mem0_assets.backups.formats.sql_statements import SqlStatements
+from mem0_assets.live.memories import Memory, Selection
 from mem0_assets.live.programs import ClientMissingError, newest_program
 from mem0_assets.verdicts import OK, Reason, Verdict
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,31 @@ def read_sql_file(path: Path, *, collection: str | None, memories: bool = True, 
     `hashed`: that is a seventh of the time.
     Raises NotFoundError, and UnreachableError where the disk does not give it.
     """
+    return finish(walk_sql(path, collection=collection, memories=memories, hashed=hashed))
+
+
+def walk_sql(
+    path: Path,
+    *,
+    collection: str | None,
+    selection: Selection | None = None,
+    memories: bool = True,
+    hashed: bool = False,
+) -> Generator[Memory, None, Reading]:
+    """`read_sql_file`, which gives the memories of the collection that the `selection` takes while it reads.
+
+    They may be believed once the walk has come to its end and its verdict is ok. Raises as `read_sql_file` does.
+    """
     digest = hashlib.sha256() if hashed else None
     try:
         with open_sql(path, digest) as dump:
             if "copy" in dump.wrapping:
                 raise damage("not_a_dump", "the file holds rows in COPY's binary form, and nothing says whose")
-            contents = read_sql(dump.blocks, collection=collection, memories=memories)
+            statements = SqlStatements(
+                dump.blocks, max_bytes=MAX_LINE_BYTES, collection=collection, selection=selection
+            )
+            reasons = yield from follow(statements)
+            contents = judge(statements, reasons, collection=collection, memories=memories)
         innermost = dump.wrapping[-1]
         if innermost == "custom" or innermost == "directory":
             contents = replace(contents, format=innermost)
@@ -122,14 +144,24 @@ def read_sql(
     becomes a reason of the verdict, so that what was counted until there is told too.
     """
     statements = SqlStatements(blocks, max_bytes=max_line_bytes)
-    return judge(statements, follow(statements), collection=collection, memories=memories)
+    return judge(statements, finish(follow(statements)), collection=collection, memories=memories)
 
 
-def follow(statements: SqlStatements) -> list[Reason]:
+def finish(walk: Generator[Any, None, T]) -> T:
+    """What a walk comes to, for whoever wants nothing of what it gives on the way."""
+    while True:
+        try:
+            next(walk)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def follow(statements: SqlStatements) -> Generator[Memory, None, list[Reason]]:
     """Read to the end, or to where the text is damaged beyond reading; the reasons against the text itself."""
     reasons = []
     try:
-        statements.read()
+        yield from statements.memories()
     except DumpDamage as damaged:
         reasons.append(damaged.reason)
     if not reasons and not statements.complete:

@@ -6,12 +6,13 @@ begins and that it came to its end. All other SQL is passed over; what is not SQ
 """
 
 import re
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
 
 from mem0_assets.backups.formats.damage import DumpDamage, damage
 from mem0_assets.backups.formats.dump_tables import Column, DumpTable, RowReader
 from mem0_assets.backups.formats.memory_rows import SHAPE, string_value
 from mem0_assets.backups.formats.sql_lexer import CLIENT_WORDS, SqlLexer, Token
+from mem0_assets.live.memories import Memory, Selection
 from mem0_assets.live.tables import plain_name
 from mem0_assets.verdicts import Reason, ReasonCode
 
@@ -73,15 +74,25 @@ Place = tuple[int, str | None, str]
 
 
 class SqlStatements:
-    """Reads a dump to its end with `read`, which raises DumpDamage where it cannot be followed any further.
+    """Reads a dump to its end with `memories`, which raises DumpDamage where it cannot be followed any further.
 
-    What was found until there stands in `tables` (by section, database and name), `client_messages` (at most one
-    reason, `dump_failed`), `sections_with_schema` (which of the dumps in the file have more than rows),
-    `server_version`, `pg_dump_version` and `database` (connected to last, or to be created).
+    It gives the memories of the table named `collection` that the `selection` takes; without one, none. What was found
+    until there stands in `tables` (by section, database and name), `client_messages` (at most one reason,
+    `dump_failed`), `sections_with_schema` (which of the dumps in the file have more than rows), `server_version`,
+    `pg_dump_version` and `database` (connected to last, or to be created).
     """
 
-    def __init__(self, blocks: Iterable[bytes], *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        blocks: Iterable[bytes],
+        *,
+        max_bytes: int,
+        collection: str | None = None,
+        selection: Selection | None = None,
+    ) -> None:
         self._lexer = SqlLexer(blocks, max_bytes=max_bytes)
+        self._collection = collection
+        self._selection = selection
         self._known = False
         self._encoding = "utf-8"
         self._section = 0
@@ -107,7 +118,7 @@ class SqlStatements:
         """How many bytes of text came in so far."""
         return self._lexer.read_bytes
 
-    def read(self) -> None:
+    def memories(self) -> Iterator[Memory]:
         """Read to the end. Raises DumpDamage."""
         self._lexer.skip_byte_order_mark()
         while (token := self._lexer.next()).kind != "end":
@@ -120,7 +131,7 @@ class SqlStatements:
             elif token.kind == "command":
                 self._command(token.text)
             elif token != _SEMICOLON:
-                self._statement(token)
+                yield from self._statement(token)
         if not self._known:
             raise damage("not_a_dump", _NOT_A_DUMP)
 
@@ -172,7 +183,7 @@ class SqlStatements:
         elif name not in _HARMLESS_COMMANDS:
             raise self._damage("corrupt", f"a command that no dump holds, before {self._lexer.place}")
 
-    def _statement(self, token: Token) -> None:
+    def _statement(self, token: Token) -> Iterator[Memory]:
         self._refuse_after_end()
         command = token.text.lower() if token.kind == "word" else b""
         if command not in _SQL_COMMANDS:
@@ -180,9 +191,9 @@ class SqlStatements:
             return
         self._known = True
         if command == b"copy":
-            self._copy()
+            yield from self._copy()
         elif command == b"insert":
-            self._insert()
+            yield from self._insert()
         elif command == b"create":
             self._create()
         elif command == b"set":
@@ -347,7 +358,7 @@ class SqlStatements:
             return None
         return tuple(column.name for column in self._columns())
 
-    def _copy(self) -> None:
+    def _copy(self) -> Iterator[Memory]:
         table = self._table(self._name())
         names = self._names_in_brackets()
         words: list[bytes] = []
@@ -359,20 +370,21 @@ class SqlStatements:
         if words == [b"from", b"stdin"]:
             table.copied += 1
             self._filled = None
-            self._copy_rows(self._rows_of(table, names))
+            yield from self._copy_rows(self._rows_of(table, names))
 
     def _rows_of(self, table: DumpTable, names: tuple[str, ...] | None) -> RowReader:
         """What reads the rows of a statement that names these columns, or none."""
         known = table.names()
+        selection = self._selection if table.name == self._collection else None
         if names is None:
-            return RowReader(table, known, self._encoding)
+            return RowReader(table, known, self._encoding, selection)
         if known is None:
             table.columns = tuple(map(Column, names))
         elif not set(names) <= set(known) or (table.is_memories and not set(names) >= SHAPE):
             raise damage("corrupt", f"the rows of {table.name} have not the columns that the table has")
-        return RowReader(table, names, self._encoding)
+        return RowReader(table, names, self._encoding, selection)
 
-    def _copy_rows(self, rows: RowReader) -> None:
+    def _copy_rows(self, rows: RowReader) -> Iterator[Memory]:
         lexer = self._lexer
         rest = lexer.rest_of_line()
         if rest.strip():
@@ -385,6 +397,8 @@ class SqlStatements:
                 return
             if not rows.copy_line(line):
                 self._look_for_error(line.value())
+            elif rows.memory is not None:
+                yield rows.memory
         self._look_for_error(lexer.rest_of_line())
         raise damage("truncated", f"the text ends inside the rows of {rows.table.name}")
 
@@ -393,7 +407,7 @@ class SqlStatements:
         if error:
             self._client_said(error.group())
 
-    def _insert(self) -> None:
+    def _insert(self) -> Iterator[Memory]:
         """INSERT INTO name [(columns)] [OVERRIDING SYSTEM VALUE] VALUES (...), (...) [ON CONFLICT DO NOTHING]."""
         self._next()
         table = self._table(self._name())
@@ -416,6 +430,8 @@ class SqlStatements:
             if self._next() != _OPEN:
                 raise damage("corrupt", f"a row of {table.name} that is none, before {self._lexer.place}")
             rows.values(self._values())
+            if rows.memory is not None:
+                yield rows.memory
             token = self._next()
         if token != _SEMICOLON:
             if token.text.lower() != b"on":

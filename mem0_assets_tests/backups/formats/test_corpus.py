@@ -3,6 +3,7 @@
 import gzip
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mem0_assets.backups.formats.container import open_dump
+from mem0_assets.backups.formats.damage import DumpDamage
 from mem0_assets.backups.formats.sql_reader import DumpContents
+from mem0_assets.backups.memories import read_dump
 from mem0_assets.backups.validation import verify
+from mem0_assets.live.memories import Memory
 
 CORPUS = Path(__file__).parent / "corpus"
 DUMPS = sorted(path for version in CORPUS.glob("pg*") for path in version.iterdir())
@@ -160,3 +164,35 @@ def test_rows_in_insert_form_are_counted_by_their_own_words_in_whichever_file_th
     other.write_bytes(one_content)
     examined = verify(tmp_path / "folder")
     assert examined.contents.tables == TABLES  # by their own words
+
+
+# The memories in it
+
+
+def _memories(dump: Path) -> dict[int, Memory]:
+    return {memory.id.int & 0xFF: memory for memory in read_dump(dump)}
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=name_of)
+def test_every_dump_of_the_corpus_gives_the_same_memories(dump: Path) -> None:
+    if verify(dump).verdict.codes == ["client_missing"]:
+        return
+    found = _memories(dump)
+    assert len(found) == 7
+    assert found == _memories(CORPUS / "pg18" / "copy.sql")
+    assert Counter(memory.namespace for memory in found.values()) == NAMESPACES
+    assert [number for number, memory in found.items() if memory.vector is None] == [0x05]
+
+
+@given(st.sampled_from(TEXTS), st.sampled_from([_flip, _cut_out, _insert, _double, _swap]), st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_dump_gives_its_memories_or_damage(
+    tmp_path: Path, dump: Path, hurt: Callable[[bytes, int, int], bytes], data: st.DataObject
+) -> None:
+    whole = dump.read_bytes()
+    places = st.integers(0, len(whole) - 1)
+    (tmp_path / "dump").write_bytes(hurt(whole, data.draw(places), data.draw(places)))
+    try:
+        assert len(list(read_dump(tmp_path / "dump"))) == verify(tmp_path / "dump").contents.total
+    except DumpDamage:
+        return
