@@ -36,6 +36,7 @@ from mem0_assets.commands.context import (
     speaker,
     the_deployment,
 )
+from mem0_assets.commands.rows import diff
 from mem0_assets.console import in_mib
 from mem0_assets.demo.deployment import HOWS, NAME, Demo, How
 from mem0_assets.doctor import examine
@@ -296,6 +297,9 @@ def version() -> None:
     """Which version this is."""
     speaker.result({"version": __version__})
     speaker.line(__version__)
+
+
+app.command()(diff)
 
 
 def main() -> None:

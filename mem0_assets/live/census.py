@@ -62,7 +62,7 @@ def read_census(connection: Connection, collection: str) -> Census:
     query = sql.SQL("SELECT {namespace} AS namespace, count(*) AS memories FROM {table} GROUP BY 1 ORDER BY 2 DESC, 1")
     table = sql.Identifier(SCHEMA, collection)
     taken_at = datetime.now(UTC)
-    _require_shape(connection, collection)
+    require_shape(connection, collection)
     identity = read_identity(connection, collection)
     try:
         rows = connection.execute(query.format(namespace=sql.SQL(NAMESPACE_SQL), table=table)).fetchall()
@@ -74,8 +74,8 @@ def read_census(connection: Connection, collection: str) -> Census:
     return Census(collection, sum(namespaces.values()), namespaces, identity, taken_at)
 
 
-def _require_shape(connection: Connection, collection: str) -> None:
-    """A table that lost its vectors still counts well: so all three columns must be there."""
+def require_shape(connection: Connection, collection: str) -> None:
+    """A table that lost its vectors still counts well: so all three columns must be there. Raises NotACollectionError."""
     rows = connection.execute(
         "SELECT attname FROM pg_attribute WHERE attrelid = %s::text::regclass AND NOT attisdropped",
         (sql.Identifier(SCHEMA, collection).as_string(connection),),

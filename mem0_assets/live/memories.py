@@ -8,8 +8,10 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from mem0_assets.fleet import Postgres
+from mem0_assets.live.census import require_shape
 from mem0_assets.live.namespaces import NAMESPACE_SQL
-from mem0_assets.live.postgres import SCHEMA, Connection, answers_within
+from mem0_assets.live.postgres import SCHEMA, Connection, answers_within, connect, snapshot
 
 # A fetch is a few MB: with 1,536 dimensions a memory has 6 KB.
 ROWS_AT_ONCE = 500
@@ -45,6 +47,14 @@ class Selection:
 
 
 ALL = Selection()
+
+
+def read_deployment(postgres: Postgres, selection: Selection = ALL) -> Generator[Memory, None, None]:
+    """The memories of a live deployment, of one instant. Raises what `take_census` raises."""
+    with connect(postgres, seconds=None) as connection, snapshot(connection, [(SCHEMA, postgres.collection)]):
+        with answers_within(connection, FETCH_SECONDS):
+            require_shape(connection, postgres.collection)
+        yield from read_live(connection, postgres.collection, selection)
 
 
 def read_live(connection: Connection, collection: str, selection: Selection = ALL) -> Generator[Memory, None, None]:
