@@ -7,7 +7,7 @@ dump beside a separate count would differ by every memory written in between, an
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import LiteralString
 
 import mem0_assets
 from mem0_assets.backups.catalog import Catalog
-from mem0_assets.backups.files import plain_disk_errors, sha256_of, sync_folder, write_file, write_json
+from mem0_assets.backups.files import plain_disk_errors, remove_tree, sha256_of, sync_folder, write_file, write_json
 from mem0_assets.backups.formats.pg_dump import STALL_SECONDS
 from mem0_assets.backups.formats.source import Progress, Written
 from mem0_assets.backups.instant import Recorded, Recorder, one
 from mem0_assets.backups.instructions import restore_instructions
-from mem0_assets.backups.manifest import CHECKSUMS, MANIFEST, RESTORE, Manifest, checksums
+from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.manifest import CHANGES, CHECKSUMS, MANIFEST, RESTORE, BackupFile, Manifest, Roll, checksums
+from mem0_assets.backups.roll import ROLL, changes_since, write_roll
 from mem0_assets.backups.stores import (
     NOTHING,
     dump_application,
@@ -34,11 +36,13 @@ from mem0_assets.fleet import Deployment, Postgres, Tier
 from mem0_assets.live.census import Census, read_census
 from mem0_assets.live.indexes import Index, read_indexes
 from mem0_assets.live.postgres import SCHEMA, Connection, answers_within, joined
-from mem0_assets.live.semantics import NIGHTLY, Semantics, read_semantics, unseen
+from mem0_assets.live.roll import RECIPE
+from mem0_assets.live.semantics import NIGHTLY, GivenUpError, Semantics, read_semantics, unseen
 from mem0_assets.live.tables import count_tables
 
-# A look into the rows is made of many statements, each bounded by what is left of NIGHTLY.seconds when its part begins.
-LOOK_SECONDS = 3 * NIGHTLY.seconds
+# A look into the rows is made of many statements, each bounded by what is left of NIGHTLY.seconds when its part begins;
+# the roll after it has as long again.
+LOOK_SECONDS = 4 * NIGHTLY.seconds
 # Space that must be free beyond the last dump's size: half as much again, and never less than this.
 LEAST_FREE_BYTES = 64 << 20
 
@@ -68,7 +72,8 @@ def capture(
         with plain_disk_errors(catalog.root):
             _require_space(catalog)
             candidate = catalog.new_candidate((now or datetime.now(UTC)).astimezone(deployment.schedule.zone))
-            _fill(deployment, candidate, sequence, tuple(tiers), Recorder(deployment.dump, progress, stall_seconds))
+            recorder = Recorder(deployment.dump, progress, stall_seconds)
+            _fill(deployment, candidate, sequence, tuple(tiers), recorder, catalog.newest_verified())
             return candidate
     except BaseException as error:
         if candidate is not None:
@@ -88,7 +93,22 @@ class _Seen:
     owner: str
 
 
-def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[Tier, ...], recorder: Recorder) -> None:
+@dataclass(frozen=True)
+class _Rows:
+    """What the rows of that snapshot hold, and the file of their roll; None where it could not be made."""
+
+    semantics: Semantics
+    roll: BackupFile | None = None
+
+
+def _fill(
+    deployment: Deployment,
+    candidate: Path,
+    sequence: int,
+    tiers: tuple[Tier, ...],
+    recorder: Recorder,
+    previous: Backup | None,
+) -> None:
     """Every store in turn, in the order that makes them agree: what mem0 writes last is read first, and copied last."""
     started = time.monotonic()
     settled = settled_history(deployment)
@@ -99,7 +119,9 @@ def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[T
     copies, files = keep_files(deployment, candidate)
     history, history_files = keep_history(deployment, candidate, settled)
     roles_files = Written((roles.file,), roles.warnings) if roles else NOTHING
-    written = (memories.written, application_files, roles_files, history_files, files)
+    roll, semantics = _roll(previous, seen.census, memories.more, candidate, history=history is not None)
+    roll_file = Written((memories.more.roll,), ()) if memories.more.roll else NOTHING
+    written = (memories.written, application_files, roles_files, history_files, files, roll_file)
     manifest = Manifest(
         backup=candidate.name,
         deployment=deployment.name,
@@ -121,12 +143,13 @@ def _fill(deployment: Deployment, candidate: Path, sequence: int, tiers: tuple[T
         history=history,
         masked={copy.file.path: copy.masked for copy in copies if copy.masked},
         left_out=deployment.stores.left_out,
-        semantics=memories.more,
+        semantics=semantics,
+        roll=roll,
     )
     _seal(candidate, manifest)
 
 
-def _memories(deployment: Deployment, candidate: Path, recorder: Recorder) -> Recorded[_Seen, Semantics]:
+def _memories(deployment: Deployment, candidate: Path, recorder: Recorder) -> Recorded[_Seen, _Rows]:
     postgres, folder = deployment.postgres, candidate / "postgres"
     name, look = f"mem0_{candidate.name}", partial(_look, postgres.collection)
     try:
@@ -136,7 +159,7 @@ def _memories(deployment: Deployment, candidate: Path, recorder: Recorder) -> Re
             name,
             look,
             required=(SCHEMA, postgres.collection),
-            meanwhile=partial(_look_closer, postgres),
+            meanwhile=partial(_look_closer, postgres, candidate),
         )
     except TableMissingError as error:
         step = f"Restart nothing, mem0 would make an empty one; see `mem0-assets counts {deployment.name}`"
@@ -152,13 +175,35 @@ def _look(collection: str, connection: Connection) -> _Seen:
     )
 
 
-def _look_closer(postgres: Postgres, exported: str, seen: _Seen) -> Semantics:
+def _look_closer(postgres: Postgres, candidate: Path, exported: str, seen: _Seen) -> _Rows:
     """What the rows hold, in the same snapshot. Whatever keeps us from seeing it, the backup goes on without."""
     try:
         with joined(postgres, exported) as connection, answers_within(connection, LOOK_SECONDS):
-            return read_semantics(connection, seen.census)
+            semantics = read_semantics(connection, seen.census)
+            return _Rows(semantics, write_roll(connection, seen.census, candidate))
+    except GivenUpError as error:
+        rows = _Rows(_without(semantics, "roll", str(error)))
     except UnreachableError as error:
-        return unseen(seen.census, error.message)
+        rows = _Rows(unseen(seen.census, error.message))
+    remove_tree((candidate / ROLL).parent)
+    return rows
+
+
+def _roll(
+    previous: Backup | None, census: Census, rows: _Rows, candidate: Path, *, history: bool
+) -> tuple[Roll | None, Semantics]:
+    """What the roll says of the time since the last verified backup; what it cannot say is told with the rows."""
+    if rows.roll is None:
+        return None, rows.semantics
+    try:
+        changes = changes_since(previous, census.identity, candidate, history=history)
+    except Mem0AssetsError as error:
+        return Roll(RECIPE, None), _without(rows.semantics, CHANGES, error.message)
+    return Roll(RECIPE, changes), rows.semantics
+
+
+def _without(semantics: Semantics, part: str, why: str) -> Semantics:
+    return replace(semantics, unknown={**semantics.unknown, part: why})
 
 
 def _seal(candidate: Path, manifest: Manifest) -> None:

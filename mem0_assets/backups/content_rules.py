@@ -10,7 +10,7 @@ dropped them). What a person accepted once, and what therefore stands in the las
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mem0_assets.backups.manifest import Manifest
+from mem0_assets.backups.manifest import CHANGES, Manifest, Roll
 from mem0_assets.live.semantics import Found, Semantics
 from mem0_assets.verdicts import Reason, ReasonCode, Verdict
 
@@ -54,6 +54,9 @@ CONTENT_CHECKS: dict[str, ContentCheck] = {
     "metadata_kept": ContentCheck(
         "No key of the payload is gone from memories that had it at the last verified backup.", ("keys_vanished",)
     ),
+    "changes_by_mem0": ContentCheck(
+        "Whatever changed in a memory since the last verified backup, mem0 says that it has touched it since."
+    ),
 }  # fmt: skip
 
 
@@ -82,7 +85,8 @@ def judge_content(manifest: Manifest, previous: Manifest | None) -> list[Content
             "contents_seen", False, "Its manifest says nothing of the contents: an earlier version made it."
         )
         return [unseen, indexes]
-    return [*judge_semantics(manifest.semantics, previous.semantics if previous else None), indexes]
+    rows = judge_semantics(manifest.semantics, previous.semantics if previous else None)
+    return [*rows, *_judge_changes(manifest.roll, manifest.semantics), indexes]
 
 
 def refusals(findings: list[ContentFinding]) -> Verdict:
@@ -222,6 +226,21 @@ def _judge_keys(seen: Semantics, before: Semantics) -> ContentFinding:
 def _scaled(seen: Semantics) -> Mapping[str, float]:
     """The keys' rows, of all memories, where only some were looked at."""
     return {key: rows * seen.rows / max(1, seen.texts) for key, rows in seen.keys.items()}
+
+
+def _judge_changes(roll: Roll | None, seen: Semantics) -> Iterator[ContentFinding]:
+    """Changes that mem0 does not know of; what could not be looked at stands in `unknown`, as with all else."""
+    if roll is None or CHANGES in seen.unknown:
+        return
+    if roll.changes is None:
+        yield ContentFinding("changes_by_mem0", True, "No verified backup has a roll of this table to compare with.")
+        return
+    found, both = roll.changes.changed, roll.changes.both
+    sentence = f"Of {both:,} memories that {roll.changes.since} holds too, {found.rows:,} changed"
+    sentence += " although mem0 does not say that it touched them since."
+    if found.rows >= FEW and found.rows >= USUAL * both:
+        sentence += " So many at once are a migration, or a restore of an older state."
+    yield ContentFinding("changes_by_mem0", not found.rows, sentence, found.examples)
 
 
 def _judge_indexes(manifest: Manifest, previous: Manifest | None) -> ContentFinding:

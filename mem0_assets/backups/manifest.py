@@ -17,11 +17,14 @@ from mem0_assets.fleet import Format, Tier
 from mem0_assets.live.census import Census
 from mem0_assets.live.history import HistoryCopy
 from mem0_assets.live.indexes import Index
-from mem0_assets.live.semantics import Semantics
+from mem0_assets.live.semantics import Found, Semantics
 
 MANIFEST = "manifest.json"
 # The folders of a backup: the memories' database is `postgres`, as the layout of before this project has it.
-Store = Literal["postgres", "application", "roles", "history", "files"]
+Store = Literal["postgres", "application", "roles", "history", "files", "roll"]
+
+# What `Semantics.unknown` calls the changes since the last verified backup, where a roll could not be read.
+CHANGES = "changes since the last backup"
 
 CHECKSUMS = "SHA256SUMS"
 RESTORE = "RESTORE.md"
@@ -76,6 +79,28 @@ class History:
 
 
 @dataclass(frozen=True)
+class Changes:
+    """What the roll of the last verified backup says against this one's: of the memories that `both` hold, which have
+    `changed` although mem0 does not say that it touched them since.
+    """
+
+    since: str
+    both: int
+    changed: Found
+
+
+@dataclass(frozen=True)
+class Roll:
+    """The roll of the memories (roll.py), and what was compared; None where there was nothing to compare it with.
+
+    `recipe` is what its digests are made by.
+    """
+
+    recipe: int
+    changes: Changes | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One backup's claim. `tables` maps every table of the database to its rows; `seconds` is what the dump took.
 
@@ -83,7 +108,8 @@ class Manifest:
     role that the collection belongs to: a dump names no owners, and mem0 cannot read what belongs to somebody else.
     `files` stand in the order in which they are loaded, those of each store in the folder of its name. `masked` maps each of
     the deployment's own files to what is not in it, its secrets. `left_out` are the stores that fleet.yaml does not name.
-    `semantics` is what a look into the rows saw; None in manifests of earlier versions.
+    `semantics` is what a look into the rows saw, and `roll` what their roll says; None in manifests of earlier versions,
+    `roll` also where it could not be made.
     """
 
     backup: str
@@ -107,6 +133,7 @@ class Manifest:
     masked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     semantics: Semantics | None = None
+    roll: Roll | None = None
 
     @property
     def bytes(self) -> int:
@@ -139,6 +166,7 @@ class Manifest:
             "masked": {name: list(secrets) for name, secrets in self.masked.items()},
             "left_out": list(self.left_out),
             "semantics": asdict(self.semantics) if self.semantics else None,
+            "roll": asdict(self.roll) if self.roll else None,
         }
 
 
@@ -183,7 +211,12 @@ def _require_sense(path: Path, manifest: Manifest) -> None:
         raise ManifestError(f"{path} is damaged: it names no {'file' if manifest.tiers else 'tier'}")
     if any(place.is_absolute() or ".." in place.parts for place in places):
         raise ManifestError(f"{path} is damaged: it names a file outside of its folder")
-    claimed = {"application": manifest.application, "roles": manifest.roles, "history": manifest.history}
+    claimed = {
+        "application": manifest.application,
+        "roles": manifest.roles,
+        "history": manifest.history,
+        "roll": manifest.roll,
+    }
     for store in get_args(Store):
         if (store == "postgres" or claimed.get(store) is not None) and not manifest.files_of(store):
             raise ManifestError(f"{path} is damaged: it names no file of its {store}")

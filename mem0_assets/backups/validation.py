@@ -33,6 +33,7 @@ from mem0_assets.backups.manifest import (
     read_manifest,
 )
 from mem0_assets.backups.roles import role_names
+from mem0_assets.backups.roll import check_roll
 from mem0_assets.errors import NotFoundError
 from mem0_assets.live.history import HistoryDamagedError, HistoryMissingError, read_copy
 from mem0_assets.verdicts import OK, Reason, Verdict, refused
@@ -101,7 +102,7 @@ def _read_back(folder: Path) -> Examination:
         application = _read_store(folder, manifest, "application", memories=False)
         verdict += compare_application(application.contents, manifest, manifest.application)
         seen |= application.sha256
-    verdict += _read_history(folder, manifest) + _read_roles(folder, manifest)
+    verdict += _read_history(folder, manifest) + _read_roles(folder, manifest) + _read_roll(folder, manifest)
     damage = _check_checksums(folder, manifest, seen) + _check_statements(folder, manifest)
     return Examination(folder, damage + verdict, memories.contents, manifest.bytes)
 
@@ -130,6 +131,13 @@ def _read_roles(folder: Path, manifest: Manifest) -> Verdict:
     if found == manifest.roles:
         return OK
     return refused("count_mismatch", f"roles.sql makes {len(found)} roles, and not the {len(manifest.roles)} claimed")
+
+
+def _read_roll(folder: Path, manifest: Manifest) -> Verdict:
+    """`corrupt` or `truncated` where the file is not a roll of as many memories as the manifest claims."""
+    if manifest.roll is None:
+        return OK
+    return check_roll(folder / manifest.files_of("roll")[0].path, manifest.census.total)
 
 
 def _read_store(

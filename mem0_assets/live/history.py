@@ -117,13 +117,14 @@ def read_copy(path: Path) -> HistoryCopy:
     return _examine(path, path)
 
 
-def read_events(path: Path) -> Iterator[Event]:
-    """The rows of a copied history, oldest first, one at a time; those that name no memory are left out."""
+def read_events(path: Path, *, after: int = 0) -> Iterator[Event]:
+    """The rows of a copied history `after` this one, oldest first, one at a time; those that name no memory are left out."""
     with _plain_errors(path, 0), closing(_open(path, "immutable=1")) as copy:
         text = _text_column(copy, path)
         rows = copy.execute(
             f"SELECT rowid, CAST(memory_id AS TEXT), CAST(event AS TEXT), CAST({text} AS BLOB) FROM {TABLE}"
-            " WHERE memory_id IS NOT NULL ORDER BY rowid"
+            " WHERE memory_id IS NOT NULL AND rowid > ? ORDER BY rowid",
+            (after,),
         )
         for row, memory_id, event, content in rows:
             yield Event(row, memory_id, event or "", None if content is None else hashlib.md5(content).hexdigest())

@@ -9,7 +9,8 @@ row) are read of 5,000 rows only. A part that takes too long or meets a table of
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -134,22 +135,37 @@ def unseen(census: Census, why: str) -> Semantics:
 
 
 def _try(look: _Look, read: Read, seconds: float) -> str | None:
-    """Read one part in a savepoint that is always rolled back, with all that was set in it; why it was given up, or None.
+    """Read one part; why it was given up, or None."""
+    try:
+        with bounded(look.connection, seconds, look.bounds):
+            return read(look)
+    except GivenUpError as error:
+        return str(error)
+
+
+class GivenUpError(Exception):
+    """A look that took too long, or met a table of another shape: why, in words that hold no memory's text."""
+
+
+@contextmanager
+def bounded(connection: Connection, seconds: float, bounds: Bounds) -> Iterator[None]:
+    """A savepoint that is always rolled back, with all that was set in it; its statements have so many seconds left of
+    `bounds`. Raises GivenUpError, and what a lost connection raises.
 
     The database's own words may hold a memory's, so only the error's name is kept.
     """
     settings = {"statement_timeout": f"{max(1, int(1000 * seconds))}ms", "jit": "off", "work_mem": "64MB"}
     try:
-        with look.connection.transaction(force_rollback=True):
+        with connection.transaction(force_rollback=True):
             for name, value in settings.items():
-                look.connection.execute("SELECT set_config(%s, %s, true)", (name, value))
-            return read(look)
+                connection.execute("SELECT set_config(%s, %s, true)", (name, value))
+            yield
     except psycopg.errors.QueryCanceled:
-        return _too_long(look.bounds)
+        raise GivenUpError(_too_long(bounds)) from None
     except psycopg.Error as error:
-        if error.sqlstate is None or look.connection.broken:  # nothing more will be seen over this connection
+        if error.sqlstate is None or connection.broken:  # nothing more will be seen over this connection
             raise
-        return f"PostgreSQL could not read it ({type(error).__name__})"
+        raise GivenUpError(f"PostgreSQL could not read it ({type(error).__name__})") from None
 
 
 def _too_long(bounds: Bounds) -> str:

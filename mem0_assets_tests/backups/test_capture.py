@@ -66,12 +66,12 @@ def test_a_candidate_is_laid_out_for_stock_programs(make_deployment: MakeDeploym
     program, paths = LAYOUTS[kind]
     dump = [path.format(candidate.name) for path in paths]
     files = sorted(str(path.relative_to(candidate)) for path in candidate.rglob("*") if path.is_file())
-    roles = "roles/roles.sql"
-    assert files == sorted(["RESTORE.md", "SHA256SUMS", "manifest.json", roles, *dump])
+    others = ["roles/roles.sql", "roll/roll.gz"]
+    assert files == sorted(["RESTORE.md", "SHA256SUMS", "manifest.json", *others, *dump])
     checked = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=candidate, capture_output=True, text=True, check=True
     )
-    assert checked.stdout.splitlines() == [f"{path}: OK" for path in [*dump, roles, "RESTORE.md"]]
+    assert checked.stdout.splitlines() == [f"{path}: OK" for path in [*dump, *others, "RESTORE.md"]]
     for path in dump:
         subprocess.run([program, "--test", "--quiet", candidate / path], check=True)
     manifest = json.loads((candidate / "manifest.json").read_text())

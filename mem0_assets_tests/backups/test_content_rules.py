@@ -14,8 +14,10 @@ from mem0_assets.backups.content_rules import (
     warnings,
 )
 from mem0_assets.backups.files import write_json
-from mem0_assets.backups.manifest import MANIFEST, Manifest, read_manifest
+from mem0_assets.backups.manifest import CHANGES, MANIFEST, BackupFile, Changes, Manifest, Roll, read_manifest
+from mem0_assets.backups.roll import ROLL
 from mem0_assets.live.indexes import Index
+from mem0_assets.live.roll import RECIPE
 from mem0_assets.live.semantics import Found, Semantics
 from mem0_assets_tests.forged import forge, forged_deployment
 
@@ -35,6 +37,7 @@ RULES = (
     "short_searches",
 )
 KEYS = {"data": ROWS, "hash": ROWS, "user_id": ROWS, "source": 700, "mood": 30, "rare": 9}
+UNCHANGED = Roll(RECIPE, Changes("20260102_023000", 990, Found(0)))
 CLEAN = Semantics(ROWS, ROWS, 500, dict.fromkeys(RULES, Found(0)), KEYS, 100, {}, 0.1)
 
 
@@ -54,7 +57,8 @@ def wrong(findings: list[ContentFinding]) -> dict[str, str | None]:
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     folder = forge(forged_deployment(tmp_path_factory.mktemp("content")), "20260103_023000", 1)
-    return replace(read_manifest(folder), semantics=CLEAN)
+    plain = read_manifest(folder)
+    return replace(plain, semantics=CLEAN, roll=UNCHANGED, files=(*plain.files, BackupFile(ROLL, 1, "", 1)))
 
 
 def test_clean_rows_pass_every_check_and_each_says_what_it_saw(manifest: Manifest) -> None:
@@ -239,3 +243,36 @@ def test_what_was_seen_is_in_the_manifest_as_it_was(tmp_path: Path, manifest: Ma
     damaged = replace(manifest, semantics=with_found(null_vectors=3))
     write_json(tmp_path / MANIFEST, damaged.as_json())
     assert read_manifest(tmp_path) == damaged
+
+
+def judged_changes(manifest: Manifest) -> list[ContentFinding]:
+    return [one for one in judge_content(manifest, manifest) if one.check == "changes_by_mem0"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "more"), [(1, ""), (494, ""), (495, " So many at once are a migration, or a restore of an older state.")]
+)
+def test_changes_that_mem0_does_not_know_of_are_a_warning_however_many(
+    manifest: Manifest, rows: int, more: str
+) -> None:
+    changed = replace(manifest, roll=Roll(RECIPE, Changes("20260102_023000", 990, Found(rows, ("an-id",)))))
+    sentence = f"Of 990 memories that 20260102_023000 holds too, {rows} changed"
+    sentence += f" although mem0 does not say that it touched them since.{more}"
+    assert judged_changes(changed) == [ContentFinding("changes_by_mem0", False, sentence, ("an-id",))]
+    assert sentence in warnings(judge_content(changed, manifest))
+
+
+def test_without_an_earlier_roll_nothing_has_changed_and_without_a_roll_nothing_is_said(manifest: Manifest) -> None:
+    [first] = judged_changes(replace(manifest, roll=Roll(RECIPE, None)))
+    assert first.ok
+    assert first.sentence == "No verified backup has a roll of this table to compare with."
+    assert judged_changes(replace(manifest, roll=None)) == []
+
+
+def test_a_roll_that_could_not_be_compared_is_told_as_something_unseen(manifest: Manifest) -> None:
+    unread = replace(CLEAN, unknown={CHANGES: "the roll of 20260102_023000 is damaged"})
+    findings = judge_content(replace(manifest, semantics=unread, roll=Roll(RECIPE, None)), manifest)
+    assert "changes_by_mem0" not in {one.check for one in findings}
+    assert warnings(findings) == [
+        "Not everything could be looked at: the changes since the last backup: the roll of 20260102_023000 is damaged."
+    ]

@@ -91,6 +91,7 @@ def test_every_store_is_in_one_backup_with_one_manifest_proven_and_drilled(whole
         "roles",
         "history",
         "files",
+        "roll",
     }
     assert manifest.application is not None
     assert (manifest.application.tables, manifest.application.revision) == (APPLICATION, REVISION)

@@ -16,13 +16,14 @@ from mem0_assets.alerts.watch import look, observe
 from mem0_assets.backups.backup import make_backup
 from mem0_assets.backups.content_rules import judge_semantics
 from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.manifest import Changes
 from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.live.census import read_census, take_census
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
 from mem0_assets.live.postgres import connect, snapshot
-from mem0_assets.live.semantics import NIGHTLY, read_semantics
+from mem0_assets.live.semantics import NIGHTLY, Found, read_semantics
 from mem0_assets.restores.drill import drill
-from mem0_assets_tests.conftest import open_connection, start_server
+from mem0_assets_tests.conftest import open_connection, run_sql, start_server
 from mem0_assets_tests.openai_stub import OpenAIStub
 from mem0_assets_tests.real_mem0 import DIMENSIONS, RealMem0, real_mem0
 from mem0_assets_tests.telegram_emulator import free_port
@@ -144,6 +145,35 @@ def test_what_mem0_writes_updates_and_deletes_is_clean_by_every_rule(house: Hous
     assert [finding for finding in judge_semantics(seen, None) if not finding.ok] == []
     assert seen.vectors == seen.rows == sum(NAMESPACES.values()) + 1
     assert seen.keys["mood"] == 1
+
+
+def test_whatever_mem0_itself_changes_between_two_backups_it_has_touched_and_one_line_of_sql_it_has_not(
+    house: House, deployment: Deployment
+) -> None:
+    database, namespace, lists = deployment.postgres.database, "mark_carey/sap", ["writer/0", "writer/1"]
+    stored = house.mem0.call(database, "get_all", filters={"user_id": namespace}, top_k=100)["results"]
+    before = make_backup(deployment).backup
+    house.mem0.call(database, "update", memory_id=stored[0]["id"], data="Zoë’s text is another now")
+    house.mem0.call(database, "update", memory_id=stored[1]["id"], metadata={"mood": "calm"})
+    house.mem0.call(database, "delete", memory_id=stored[2]["id"])
+    with house.mem0.changing(database, lists):
+        wait_until_written(deployment, dict.fromkeys(lists, 3))
+        after = make_backup(deployment).backup
+        wait_until_written(deployment, {name: after.namespaces[name] + 2 for name in lists})
+    total = sum(NAMESPACES.values())
+    assert changes(after) == Changes(before.backup, total - 1, Found(0))
+
+    silently = 'UPDATE memories SET payload = payload || \'{"mood": "a lie"}\' WHERE id = '
+    run_sql(deployment, f"{silently}'{stored[3]['id']}'")
+    found = changes(make_backup(deployment).backup)
+    assert found
+    assert found.changed == Found(1, (stored[3]["id"],))
+
+
+def changes(backup: Backup) -> Changes | None:
+    assert backup.manifest
+    assert backup.manifest.roll
+    return backup.manifest.roll.changes
 
 
 def test_a_backup_while_four_threads_write_is_one_instant_and_comes_back_as_it_was(
