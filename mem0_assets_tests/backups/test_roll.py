@@ -249,6 +249,7 @@ def test_a_manifest_that_claims_a_roll_and_names_no_file_is_damaged(guarded: Dep
 
 
 def test_a_roll_that_is_too_large_or_takes_too_long_is_given_up(guarded: Deployment, tmp_path: Path) -> None:
+    (tmp_path / "another").mkdir()
     with connect(guarded.postgres, seconds=30) as connection, snapshot(connection, [("public", "memories")]):
         census = read_census(connection, "memories")
         with pytest.raises(GivenUpError, match="there are more than 76 memories"):
@@ -256,6 +257,11 @@ def test_a_roll_that_is_too_large_or_takes_too_long_is_given_up(guarded: Deploym
         assert not (tmp_path / ROLL).exists()
         file = write_roll(connection, census, tmp_path, replace(NIGHTLY, texts=77))
     assert check_roll(tmp_path / ROLL, 77).ok
+    run_sql(guarded, "INSERT INTO memories SELECT gen_random_uuid(), NULL, '{}' FROM generate_series(1, 50000)")
+    with connect(guarded.postgres, seconds=30) as connection, snapshot(connection, [("public", "memories")]):
+        with pytest.raises(GivenUpError, match="it took longer than 0 s"):
+            write_roll(connection, census, tmp_path / "another", replace(NIGHTLY, seconds=0.0))
+        assert read_census(connection, "memories").total == 50077
     assert file.plain_bytes == 77 * RECORD.size
 
 
