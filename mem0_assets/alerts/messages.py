@@ -41,7 +41,8 @@ TITLES: dict[str, str] = {
 }
 
 # What the end of an incident is called, where there is a better word: who heard of a failure waits for a success.
-GOOD_ENDS: dict[str, str] = {"backup_failed": "backup succeeded", "backup_refused": "backup succeeded"}
+SUCCESS = "backup succeeded (backup_success)"
+GOOD_ENDS: dict[str, str] = {"backup_failed": SUCCESS, "backup_refused": SUCCESS}
 
 _CHANGES: dict[Change, str] = {"opened": "", "worse": "worse: ", "still": "still: ", "over": "over: "}
 
@@ -63,15 +64,19 @@ class DeploymentReport:
 
 
 def incident_text(deployment: str, notice: Notice, now: datetime) -> Text:
-    """The message of one change of one incident."""
+    """The message of one change of one incident. It names the kind as the runbook does, for people and for filters."""
     incident = notice.incident
     title = f"{_CHANGES[notice.change]}{_title(incident)}"
     if notice.change == "over":
         title = GOOD_ENDS.get(incident.kind, title)
         lasted = spoken((incident.ended or now) - incident.since)
-        return Text.plain("✅ ") + bold(f"{deployment}: {title}") + f"\nIt lasted {lasted}. It was: {incident.what}"
+        return (
+            Text.plain("✅ ")
+            + bold(f"{deployment}: {title}")
+            + f"\nIt lasted {lasted} ({incident.kind}). It was: {incident.what}"
+        )
     head = Text.plain(f"{SIGNS[incident.severity]} ") + bold(f"{deployment}: {title}")
-    when = f"{incident.severity}, since {moment(incident.since)}"
+    when = f"{incident.severity} ({incident.kind}), since {moment(incident.since)}"
     if notice.change != "opened":
         when += f" ({spoken(now - incident.since)})"
     return Text.plain("\n").join([head, incident.what, when, Text.plain("Next: ") + code(incident.command)])

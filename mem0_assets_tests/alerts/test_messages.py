@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import get_args
 from zoneinfo import ZoneInfo
 
@@ -54,7 +55,7 @@ def test_an_alert_says_what_since_when_how_bad_and_the_one_command_to_run_next()
     assert lines("opened") == [
         "🔴 prd: memory count is ZERO",
         ZERO.what,
-        "critical, since 2026-01-10 19:30:00+00:00",
+        "critical (count_zero), since 2026-01-10 19:30:00+00:00",
         "Next: cat /backups/prd/daily/20260110_023000/RESTORE.md",
     ]
 
@@ -62,7 +63,7 @@ def test_an_alert_says_what_since_when_how_bad_and_the_one_command_to_run_next()
 def test_a_repeated_alert_says_how_long_it_has_lasted() -> None:
     head, _, when, _ = lines("still", timedelta(hours=26, minutes=1))
     assert head == "🔴 prd: still: memory count is ZERO"
-    assert when == "critical, since 2026-01-10 19:30:00+00:00 (1 d 2 h)"
+    assert when == "critical (count_zero), since 2026-01-10 19:30:00+00:00 (1 d 2 h)"
 
 
 def test_one_that_got_worse_says_so() -> None:
@@ -73,14 +74,14 @@ def test_the_end_of_an_incident_says_how_long_it_lasted_and_what_it_was() -> Non
     ended = replace(ZERO, ended=SINCE + timedelta(hours=3, minutes=5))
     assert lines("over", timedelta(days=9), ended) == [
         "✅ prd: over: memory count is ZERO",
-        f"It lasted 3 h 5 min. It was: {ZERO.what}",
+        f"It lasted 3 h 5 min (count_zero). It was: {ZERO.what}",
     ]
 
 
 @pytest.mark.parametrize("kind", ["backup_failed", "backup_refused"])
 def test_who_heard_of_a_failed_backup_hears_of_the_next_success(kind: str) -> None:
     ended = replace(ZERO, kind=kind, ended=SINCE + timedelta(hours=1))
-    assert lines("over", timedelta(hours=1), ended)[0] == "✅ prd: backup succeeded"
+    assert lines("over", timedelta(hours=1), ended)[0] == "✅ prd: backup succeeded (backup_success)"
 
 
 @pytest.mark.parametrize(("severity", "sign"), [("critical", "🔴"), ("warning", "🟠"), ("info", "🔵")])
@@ -103,8 +104,17 @@ def test_an_incident_of_a_later_version_is_told_by_its_kind() -> None:
     assert lines("over", incident=replace(ZERO, kind="graph_zero"))[0] == "✅ prd: over: graph_zero"
 
 
-def test_every_kind_of_finding_has_a_title() -> None:
+def test_every_kind_of_finding_has_a_title_and_stands_in_the_runbook() -> None:
     assert set(TITLES) == set(get_args(Kind))
+    runbook = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
+    assert [kind for kind in (*get_args(Kind), "backup_success") if f"`{kind}`" not in runbook] == []
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("change", get_args(Change))
+def test_every_message_has_the_exact_name_of_its_kind(kind: Kind, change: Change) -> None:
+    ended = SINCE + timedelta(hours=1) if change == "over" else None
+    assert f"({kind})" in "\n".join(lines(change, incident=replace(ZERO, kind=kind, ended=ended)))
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
