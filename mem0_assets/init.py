@@ -4,16 +4,16 @@ In the incident of January 2026 scripts, `.env` and containers each had their ow
 fleet.yaml that is typed by hand begins with a fourth idea. So it is read from what Docker itself starts, and where two
 places disagree, or none says what is true, a note says so: no guess stays silent.
 
-Here is decided what a compose file means: which services are one deployment, where this machine reaches its database,
-and which variable names its password. How that file is read is in compose.py, how a fleet.yaml looks in fleet_text.py.
+Here is decided what one deployment of a compose file means: where this machine reaches its database, and which variable
+names its password. Which services are one deployment is in compose_groups.py, how the file is read in compose.py, and how
+a fleet.yaml looks in fleet_text.py.
 Secrets are compared, never copied: fleet.yaml, notes and errors name variables and files only.
 """
 
 import ipaddress
 import itertools
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +22,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from mem0_assets.backups.files import sync_folder, write_file
-from mem0_assets.compose import PASSWORD, PLAIN_NAME, POSTGRES_PORT, Compose, Service, read_compose, read_env
+from mem0_assets.compose import PASSWORD, POSTGRES_PORT, Service, read_compose, read_env
+from mem0_assets.compose_groups import DEFAULT_NAME, Group, find_groups, note_strays, numbered
 from mem0_assets.errors import ConfigurationError
 from mem0_assets.fleet import DEPLOYMENT_NAME, Postgres, TelegramSettings
 from mem0_assets.fleet_text import Entry, Password, Plan, fleet_text
 
-DEFAULT_NAME = "prd"
 SERVER_PORTS = (8000, 8888)  # on which mem0's server listens in its container: its own image, and older ones
 # Where this machine finds a port that is published on this address.
 REACHED_AT = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -94,8 +94,8 @@ def _blank(target: Path, name: str) -> Plan:
 
 def _read_off(source: Path, target: Path, name: str) -> Plan:
     compose = read_compose(source)
-    groups = _groups(compose, name)
-    _note_strays(compose, groups)
+    groups = find_groups(compose, name)
+    note_strays(compose, groups)
     entries = _told_apart([_entry(group) for group in groups])
     env_file = _env_file(entries, compose.env_file or target.parent / ".env")
     held = {variable for variable, value in read_env(env_file).items() if value}
@@ -111,109 +111,10 @@ def _seen_from(folder: Path, file: Path) -> str:
     return f"./{file.relative_to(folder)}" if file.is_relative_to(folder) else str(file)
 
 
-# --- Which services belong together ---
-
-
-@dataclass(frozen=True)
-class _Group:
-    """One deployment in the compose file: its PostgreSQL, and the services that use it. `alone`: there is no other."""
-
-    name: str
-    database: Service
-    clients: Sequence[Service]
-    alone: bool
-
-    def note(self, text: str) -> None:
-        self.database.compose.note(f"{self.name}: {text}")
-
-    def said(self, key: str) -> str:
-        """What the clients say of this; the first one's word where they disagree, with a note."""
-        said = {client.name: client.value(key) for client in self.clients if client.value(key)}
-        if len(set(said.values())) > 1:
-            ideas = ", ".join(f"{value} in services.{service}" for service, value in said.items())
-            self.note(f"{key} is {ideas}: the first is taken")
-        return next(iter(said.values()), "")
-
-
-def _groups(compose: Compose, name: str) -> list[_Group]:
-    databases = [service for service in compose.services if service.is_postgres()]
-    if not databases:
-        raise _no_postgres(compose)
-    clients = {database.name: _clients(database, databases) for database in databases}
-    names = _names(compose, databases, clients, name)
-    alone = len(databases) == 1
-    return [_Group(names[database.name], database, clients[database.name], alone) for database in databases]
-
-
-def _no_postgres(compose: Compose) -> ConfigurationError:
-    hosts = sorted({service.value("POSTGRES_HOST") for service in compose.services} - {""})
-    outside = ", ".join(host for host in hosts if PLAIN_NAME.fullmatch(host))
-    return compose.error(
-        "services",
-        "none is a PostgreSQL (an image like pgvector/pgvector or postgres)"
-        + (f"; they look for it at {outside}" if outside else ""),
-        "Name the compose file that holds it with --from, or fill in by hand what `mem0-assets init` alone writes",
-    )
-
-
-def _clients(database: Service, databases: Sequence[Service]) -> list[Service]:
-    """The services that use this PostgreSQL. mem0's own server looks for a host `postgres` where nothing is said."""
-    clients = []
-    for service in database.compose.services:
-        if service in databases:
-            continue
-        host = service.value("POSTGRES_HOST")
-        unsaid = not host and service.is_mem0() and (len(databases) == 1 or "postgres" in database.hosts())
-        if unsaid or host in database.hosts():
-            clients.append(service)
-    return clients
-
-
-def _names(
-    compose: Compose, databases: Sequence[Service], clients: Mapping[str, Sequence[Service]], name: str
-) -> dict[str, str]:
-    """The deployment's name of each PostgreSQL service; no name twice."""
-    chosen = name != DEFAULT_NAME
-    if chosen and len(databases) == 1:
-        return {databases[0].name: name}
-    fallback = name if chosen else compose.stage() or name
-    main = next((database for database in databases if clients[database.name]), databases[0])
-    names: dict[str, str] = {}
-    for database in databases:
-        wish = database.stage() or (fallback if database is main else _as_deployment_name(database.name))
-        names[database.name] = next(each for each in _numbered(wish) if each not in names.values())
-    return names
-
-
-def _as_deployment_name(service: str) -> str:
-    plain = re.sub(r"\W", "_", service, flags=re.ASCII)
-    return plain if DEPLOYMENT_NAME.fullmatch(plain) else f"mem0_{plain}"
-
-
-def _numbered(wish: str) -> Iterator[str]:
-    return itertools.chain([wish], (f"{wish}_{number}" for number in itertools.count(2)))
-
-
-def _note_strays(compose: Compose, groups: Sequence[_Group]) -> None:
-    """Which PostgreSQL is used but not in the file, and which is in the file but not used."""
-    linked = {service.name for group in groups for service in (group.database, *group.clients)}
-    for service in compose.services:
-        if service.name not in linked and service.value("POSTGRES_HOST"):
-            compose.note(
-                f"services.{service.name}: its POSTGRES_HOST is no PostgreSQL service of this file: if mem0 keeps its "
-                "memories there, correct host, port, user and database by hand"
-            )
-    for unused in (group.database.name for group in groups if not group.clients):
-        compose.note(
-            f"services.{unused}: no mem0 server of this file uses it: check database and collection, "
-            "or remove the deployment if it holds no memories"
-        )
-
-
 # --- One deployment ---
 
 
-def _entry(group: _Group) -> Entry:
+def _entry(group: Group) -> Entry:
     place, remark = _place(group)
     account = next((service for service in (group.database, *group.clients) if service.has_password()), group.database)
     postgres = {**place, "user": _user(group, account), "database": _database(group)}
@@ -229,7 +130,7 @@ def _entry(group: _Group) -> Entry:
     return Entry(group.name, _password(group, account), postgres, remark, _health(group))
 
 
-def _health(group: _Group) -> dict[str, Any]:
+def _health(group: Group) -> dict[str, Any]:
     """Where this machine reaches the mem0 server, so that its health can be seen; nothing where that cannot be read.
 
     Only a look more, so that nothing about it is an error: a variable of its ports may be set where we cannot see it.
@@ -245,7 +146,7 @@ def _health(group: _Group) -> dict[str, Any]:
     return {}
 
 
-def _check(group: _Group, postgres: Mapping[str, Any]) -> None:
+def _check(group: Group, postgres: Mapping[str, Any]) -> None:
     """What the schema refuses (a URL for a database, say) is refused here, before it is written."""
     compose = group.database.compose
     try:
@@ -256,7 +157,7 @@ def _check(group: _Group, postgres: Mapping[str, Any]) -> None:
         raise compose.error("services", f"cannot be used for {group.name}: {'; '.join(reasons)}") from None
 
 
-def _user(group: _Group, account: Service) -> str:
+def _user(group: Group, account: Service) -> str:
     """The user of the service whose password is taken."""
     user = account.value("POSTGRES_USER") or "postgres"
     for client in group.clients:
@@ -269,7 +170,7 @@ def _user(group: _Group, account: Service) -> str:
     return user
 
 
-def _database(group: _Group) -> str:
+def _database(group: Group) -> str:
     """Where the mem0 server keeps its memories, or else the database that this PostgreSQL was made with."""
     service = group.database
     said = group.said("POSTGRES_DB")
@@ -286,7 +187,7 @@ def _database(group: _Group) -> str:
     return said or made
 
 
-def _place(group: _Group) -> tuple[dict[str, Any], str]:
+def _place(group: Group) -> tuple[dict[str, Any], str]:
     """Host and port as this machine sees them; with a remark where it cannot."""
     database = group.database
     said = [database.port("PGPORT"), *(client.port("POSTGRES_PORT") for client in group.clients), POSTGRES_PORT]
@@ -306,7 +207,7 @@ def _place(group: _Group) -> tuple[dict[str, Any], str]:
     return {"host": database.name, "port": inside[0]}, remark
 
 
-def _published(group: _Group, inside: int) -> tuple[str, int] | None:
+def _published(group: Group, inside: int) -> tuple[str, int] | None:
     """The host and port on which this machine reaches the container's port; one that is reached at 127.0.0.1 first."""
     places = []
     for port in group.database.ports():
@@ -327,7 +228,7 @@ def _published(group: _Group, inside: int) -> tuple[str, int] | None:
 # --- Passwords: their names, never their values ---
 
 
-def _password(group: _Group, account: Service) -> Password:
+def _password(group: Group, account: Service) -> Password:
     compose, setting = account.compose, account.environment.get(PASSWORD)
     if not account.has_password():
         return _proposed(group, None, f"is not in {compose.path.name}")
@@ -346,9 +247,9 @@ def _password(group: _Group, account: Service) -> Password:
     return _proposed(group, value, f"is written in {compose.path.name} itself, and must be moved")
 
 
-def _proposed(group: _Group, value: str | None, why: str) -> Password:
+def _proposed(group: Group, value: str | None, why: str) -> Password:
     """A variable for a password that has none: one that is free, or that holds it already (`value` None: unknown)."""
-    compose, own = group.database.compose, _numbered(f"{PASSWORD}_{group.name.upper()}")
+    compose, own = group.database.compose, numbered(f"{PASSWORD}_{group.name.upper()}")
     for variable in itertools.chain([PASSWORD] if group.alone else [], own):
         held = compose.variables.get(variable)
         if not held:
