@@ -11,9 +11,9 @@ no password; an error in a YAML file is told by its place, since the parser's ow
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -61,6 +61,18 @@ class Port:
     target: range
 
 
+@dataclass(frozen=True)
+class Mount:
+    """Where a service's files are. `source`: a file or folder of this machine; None: a volume that only Docker sees."""
+
+    target: PurePosixPath
+    source: Path | None
+
+    def is_file(self, name: str) -> bool:
+        """Whether it is a file of this machine by this name."""
+        return self.source is not None and self.source.name == name
+
+
 class Compose:
     """A compose file with its .env, read; `notes` grows while it is asked."""
 
@@ -70,7 +82,9 @@ class Compose:
         self.unset = f"is not set in {env_file}" if env_file else "is not set, as there is no .env beside that file"
         self.variables = read_env(env_file) if env_file else {}
         self.notes: list[str] = []
-        services = _read_yaml(path).get("services")
+        content = _read_yaml(path)
+        self._name = str(content.get("name") or "")
+        services = content.get("services")
         if not isinstance(services, dict):
             raise self.error("services", "must hold the services by name", "Is this the compose file of mem0?")
         self.services = [Service(self, name, raw) for name, raw in services.items()]
@@ -81,6 +95,13 @@ class Compose:
     def stage(self) -> str | None:
         """`prd`, `test`, ... where the file is named for it, like docker-compose.prd.yml."""
         return _stage_of_file(self.path)
+
+    def project(self) -> str:
+        """What Docker Compose calls these services together, unless `-p` said otherwise when they were started."""
+        name = self.variables.get("COMPOSE_PROJECT_NAME")
+        with suppress(ValueError):
+            name = name or _expanded(self._name, self.variables, [])
+        return name or re.sub(r"[^a-z0-9_-]", "", self.path.parent.name.lower()).lstrip("_-")
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -99,6 +120,7 @@ class Service:
         self.compose = compose
         self.name = name
         self._raw = raw
+        self.env_files: list[Path] = []
         settings = {**self._env_files(), **self._environment()}
         # PostgreSQL's image and mem0's server both take an empty variable for one that is not set.
         self.environment = {key: setting for key, setting in settings.items() if setting.text != ""}
@@ -121,6 +143,8 @@ class Service:
             file = Path(os.path.abspath(self.compose.path.parent / path))
             if not file.is_file() and words.get("required") != "false":
                 self.compose.note(f"services.{self.name}: its env_file {file} is not there: what it sets is unknown")
+            if file.is_file():
+                self.env_files.append(file)
             values = self.compose.variables if file == self.compose.env_file else read_env(file)
             settings |= {key: Setting(value, file) for key, value in values.items()}
         return settings
@@ -191,6 +215,32 @@ class Service:
         if not 1 <= first <= last <= 65535:
             raise self._error(key, "holds what is neither a port (1 to 65535) nor a range of ports")
         return range(first, last + 1)
+
+    def mounts(self) -> list[Mount]:
+        """Every volume, in the short and in the long form."""
+        mounts = []
+        for entry in self._list("volumes"):
+            if isinstance(entry, dict):
+                source, target = (self.expand("volumes", str(entry.get(key) or "")) for key in ("source", "target"))
+            else:
+                words = self.expand("volumes", str(entry)).split(":")
+                source, target = words[:2] if len(words) > 1 else ("", words[0])
+            # Docker takes what does not begin as a path does for the name of one of its own volumes.
+            folder = Path(os.path.expanduser(source)) if source.startswith((".", "/", "~")) else None
+            seen = Path(os.path.abspath(self.compose.path.parent / folder)) if folder else None
+            mounts.append(Mount(PurePosixPath(target), seen))
+        return mounts
+
+    def container(self) -> str | None:
+        """Its container's name: the one that is set, else Docker Compose's own; None where it has several, or none yet."""
+        deploy = self._raw.get("deploy")
+        replicas = deploy.get("replicas") if isinstance(deploy, dict) else None
+        if {str(self._raw.get("scale", 1)), str(replicas or 1)} != {"1"}:
+            return None
+        with suppress(ConfigurationError):
+            name = self.expand("container_name", str(self._raw.get("container_name") or ""))
+            return name or f"{self.compose.project()}-{self.name}-1"
+        return None
 
     def hosts(self) -> set[str]:
         """The names by which other services reach this one."""

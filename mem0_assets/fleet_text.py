@@ -38,7 +38,7 @@ WIDTH = 118
 HEADER = """\
 # fleet.yaml: the mem0 deployments that mem0-assets guards, and how.
 # Paths are relative to this file. No secret stands here: a key that ends in _env holds the name of a variable.
-# All values of alerts and of the sections from stores on are the defaults, and may be left out.
+# What is left out of alerts, or of a section from stores on, takes its default, as fleet.example.yaml shows it.
 """
 TOP = {
     "backups_root": "One folder per deployment; best on another disk than the databases.",
@@ -176,13 +176,15 @@ class Password:
 
 @dataclass(frozen=True)
 class Entry:
-    """One deployment: its password's place, what is known of `postgres` and `health`, and a remark above its host."""
+    """One deployment: its password's place, what is known of each section, and a remark above its host."""
 
     name: str
     password: Password
     postgres: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
+    stores: Mapping[str, Any] = field(default_factory=dict)
     health: Mapping[str, Any] = field(default_factory=dict)
+    containers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -214,13 +216,17 @@ def fleet_text(plan: Plan) -> str:
 
 def _deployment(entry: Entry) -> list[str]:
     lines = [f"  {entry.name}:"]
+    known: dict[str, Mapping[str, Any]] = {
+        "postgres": {**entry.postgres, "password_env": entry.password.variable},
+        "stores": entry.stores,
+        "health": entry.health,
+        "containers": entry.containers,
+    }
     for section, (model, purpose, words) in SECTIONS.items():
         lines.append(_line(f"    {section}", purpose))
-        values: Mapping[str, Any] = entry.health if section == "health" else {}
         if section == "postgres":
             lines += textwrap.wrap(entry.remark, WIDTH, initial_indent="      # ", subsequent_indent="      # ")
-            values = {**entry.postgres, "password_env": entry.password.variable}
-        lines += _section(model, words, values, "      ")
+        lines += _section(model, words, known.get(section, {}), "      ")
     lines.append(_line("    auto_restore", AUTO_RESTORE, Deployment.model_fields["auto_restore"].default))
     return lines
 

@@ -5,8 +5,8 @@ fleet.yaml that is typed by hand begins with a fourth idea. So it is read from w
 places disagree, or none says what is true, a note says so: no guess stays silent.
 
 Here is decided what one deployment of a compose file means: where this machine reaches its database, and which variable
-names its password. Which services are one deployment is in compose_groups.py, how the file is read in compose.py, and how
-a fleet.yaml looks in fleet_text.py.
+names its password. Which services are one deployment is in compose_groups.py, its other stores and its containers in
+compose_stores.py, how the file is read in compose.py, and how a fleet.yaml looks in fleet_text.py.
 Secrets are compared, never copied: fleet.yaml, notes and errors name variables and files only.
 """
 
@@ -24,11 +24,11 @@ from pydantic import ValidationError
 from mem0_assets.backups.files import sync_folder, write_file
 from mem0_assets.compose import PASSWORD, POSTGRES_PORT, Service, read_compose, read_env
 from mem0_assets.compose_groups import DEFAULT_NAME, Group, find_groups, note_strays, numbered
+from mem0_assets.compose_stores import SERVER_PORTS, Kept, containers_of, server_of, stores_of
 from mem0_assets.errors import ConfigurationError
 from mem0_assets.fleet import DEPLOYMENT_NAME, Postgres, TelegramSettings
 from mem0_assets.fleet_text import Entry, Password, Plan, fleet_text
 
-SERVER_PORTS = (8000, 8888)  # on which mem0's server listens in its container: its own image, and older ones
 # Where this machine finds a port that is published on this address.
 REACHED_AT = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 TELEGRAM = TelegramSettings()
@@ -96,7 +96,7 @@ def _read_off(source: Path, target: Path, name: str) -> Plan:
     compose = read_compose(source)
     groups = find_groups(compose, name)
     note_strays(compose, groups)
-    entries = _told_apart([_entry(group) for group in groups])
+    entries = _told_apart([_entry(group, target.parent) for group in groups])
     env_file = _env_file(entries, compose.env_file or target.parent / ".env")
     held = {variable for variable, value in read_env(env_file).items() if value}
     read = f"Read {compose.path}" + (f" and {compose.env_file}" if compose.env_file else "; there is no .env beside it")
@@ -114,35 +114,38 @@ def _seen_from(folder: Path, file: Path) -> str:
 # --- One deployment ---
 
 
-def _entry(group: Group) -> Entry:
+def _entry(group: Group, folder: Path) -> Entry:
+    """`folder` is that of fleet.yaml, from which paths are seen."""
     place, remark = _place(group)
     account = next((service for service in (group.database, *group.clients) if service.has_password()), group.database)
     postgres = {**place, "user": _user(group, account), "database": _database(group)}
     if collection := group.said("POSTGRES_COLLECTION_NAME"):
         postgres["collection"] = collection
-    app = group.said("APP_DB_NAME")
-    if app not in ("", postgres["database"]):
-        group.note(
-            f"the mem0 server keeps its users and API keys in a second database, {app}: "
-            f"a backup of {postgres['database']} does not hold them"
-        )
     _check(group, postgres)
-    return Entry(group.name, _password(group, account), postgres, remark, _health(group))
+    server = server_of(group)
+    stores = _stores(stores_of(group, server, postgres["database"]), folder)
+    health = _health(server) if server else {}
+    return Entry(group.name, _password(group, account), postgres, remark, stores, health, containers_of(group, server))
 
 
-def _health(group: Group) -> dict[str, Any]:
+def _stores(kept: Kept, folder: Path) -> dict[str, Any]:
+    history = _seen_from(folder, kept.history) if kept.history else None
+    files = tuple(_seen_from(folder, file) for file in kept.files)
+    return {"application": kept.application, "history": history, "files": files}
+
+
+def _health(server: Service) -> dict[str, Any]:
     """Where this machine reaches the mem0 server, so that its health can be seen; nothing where that cannot be read.
 
     Only a look more, so that nothing about it is an error: a variable of its ports may be set where we cannot see it.
     """
-    for service in (client for client in group.clients if client.is_mem0()):
-        with suppress(ConfigurationError, ValueError):
-            for port in service.ports():
-                inside = next((number for number in SERVER_PORTS if number in port.target), None)
-                if inside and len(port.published) == len(port.target):
-                    host = ipaddress.ip_address(REACHED_AT.get(port.host, port.host))
-                    address = f"[{host}]" if host.version == 6 else str(host)
-                    return {"server_url": f"http://{address}:{port.published[port.target.index(inside)]}"}
+    with suppress(ConfigurationError, ValueError):
+        for port in server.ports():
+            inside = next((number for number in SERVER_PORTS if number in port.target), None)
+            if inside and len(port.published) == len(port.target):
+                host = ipaddress.ip_address(REACHED_AT.get(port.host, port.host))
+                address = f"[{host}]" if host.version == 6 else str(host)
+                return {"server_url": f"http://{address}:{port.published[port.target.index(inside)]}"}
     return {}
 
 

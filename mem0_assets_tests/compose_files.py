@@ -27,6 +27,7 @@ services:
     build: {context: .., dockerfile: server/dev.Dockerfile}
     ports: ["8888:8000"]
     env_file: [.env]
+    volumes: [./history:/app/history, .:/app, ../mem0:/app/packages/mem0]
     environment: [PYTHONUNBUFFERED=1]
   postgres:
     image: ankane/pgvector:v0.5.1
@@ -49,6 +50,9 @@ services:
     ports: ["8888:8000"]
     env_file:
       - .env
+    volumes:
+      - ./history:/app/history
+      - .:/app
     environment:
       - APP_DB_NAME=mem0_app
       - JWT_SECRET=${JWT_SECRET:?JWT_SECRET must be set}
@@ -58,7 +62,9 @@ services:
     environment:
       - POSTGRES_USER=${POSTGRES_USER:-postgres}
       - POSTGRES_PASSWORD=${POSTGRES_PASSWORD:?POSTGRES_PASSWORD must be set}
-    volumes: [postgres_db:/var/lib/postgresql/data]
+    volumes:
+      - postgres_db:/var/lib/postgresql/data
+      - ./init-db.sh:/docker-entrypoint-initdb.d/init-db.sh
     ports: ["8432:5432"]
   mem0-dashboard:
     build: ./dashboard
@@ -133,6 +139,10 @@ class Result:
 
     def postgres(self, name: str = "prd") -> dict[str, Any]:
         found: dict[str, Any] = self.content["deployments"][name]["postgres"]
+        return found
+
+    def section(self, section: str, name: str = "prd") -> dict[str, Any]:
+        found: dict[str, Any] = self.content["deployments"][name][section]
         return found
 
     def server_url(self, name: str = "prd") -> str | None:

@@ -130,7 +130,6 @@ def test_the_compose_file_of_mem0s_server_of_2_x(tmp_path: Path) -> None:
     result = read_off(tmp_path, MEM0_2, f"POSTGRES_PASSWORD={SECRET}-database\nJWT_SECRET={SECRET}-jwt\n")
     place = {"host": "127.0.0.1", "port": 8432, "user": "postgres", "database": "postgres", "collection": "memories"}
     assert result.postgres() == {**place, "password_env": "POSTGRES_PASSWORD"}
-    assert "second database, mem0_app" in result.notes
     assert "write it into" not in result.notes
     assert result.load().deployment("prd").postgres.password() == f"{SECRET}-database"
 
@@ -171,7 +170,9 @@ def test_the_deployment_of_the_incident(tmp_path: Path) -> None:
     assert result.postgres() == {**place, "collection": "memories_768", "password_env": "POSTGRES_PASSWORD"}
     assert result.server_url() == "http://127.0.0.1:8889"
     assert result.content["telegram"] == TelegramSettings().model_dump()
-    assert result.written.notes == (f"Read {source / 'docker-compose.prd.yml'} and {source / '.env'}",)
+    read, history = result.written.notes
+    assert read == f"Read {source / 'docker-compose.prd.yml'} and {source / '.env'}"
+    assert "prd: /app/history/history.db (HISTORY_DB_PATH is not set) of services.mem0_server is in the con" in history
     fleet = result.load()
     assert fleet.deployment("prd").postgres.password() == f"{SECRET}-database"
     assert fleet.telegram is not None
