@@ -159,3 +159,18 @@ def test_what_is_packed_is_not_unpacked(mem0: Mem0Stub) -> None:
 
     mem0.faults[PATH] = packed
     assert ask(mem0.url + PATH).content is None
+
+
+def test_a_proxy_has_a_say_only_where_it_is_asked_for(mem0: Mem0Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", mem0.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    outside = "http://embeddings.example" + PATH
+    assert ask(outside, through_proxy=True).status == 200
+    with pytest.raises(NoConnectionError):
+        ask(outside)
+
+
+def test_an_answer_may_be_long_and_late_where_the_caller_says_so(mem0: Mem0Stub) -> None:
+    mem0.faults[PATH] = lambda exchange: exchange.answer(429, b'"' + b"x" * 2_000_000 + b'"', {"Retry-After": "7"})
+    answer = ask(mem0.url + PATH, seconds=30, most_bytes=1 << 22)
+    assert (answer.status, answer.retry_after, len(answer.content)) == (429, "7", 2_000_000)
