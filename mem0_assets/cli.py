@@ -36,6 +36,7 @@ from mem0_assets.commands.context import (
     speaker,
     the_deployment,
 )
+from mem0_assets.commands.recovery import gate
 from mem0_assets.commands.rows import diff
 from mem0_assets.console import in_mib
 from mem0_assets.demo.deployment import HOWS, NAME, Demo, How
@@ -59,6 +60,7 @@ alert_app = typer.Typer(help="Alerts.", no_args_is_help=True)
 demo_app = typer.Typer(help="A guarded deployment to try things on.", invoke_without_command=True)
 app.add_typer(alert_app, name="alert")
 app.add_typer(demo_app, name="demo")
+app.command()(gate)
 
 
 @app.callback()

@@ -45,10 +45,11 @@ def examine(fleet: Fleet) -> Iterator[Check]:
     yield _telegram(fleet)
     yield _outbox(fleet)
     for deployment in fleet.deployments.values():
-        yield from _examine_deployment(deployment)
+        yield from examine_deployment(deployment)
 
 
-def _examine_deployment(deployment: Deployment) -> Iterator[Check]:
+def examine_deployment(deployment: Deployment) -> Iterator[Check]:
+    """The checks of one deployment, in the order in which a person would look."""
     name = deployment.name
     for seen in look_at_health(deployment):
         yield Check(f"{name}: {seen.check}", seen.ok, seen.sentence, seen.next_step)

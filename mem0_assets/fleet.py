@@ -315,6 +315,28 @@ class EmbedderSettings(_Strict):
         return read_secret(self.api_key_env, self._env_file) if self.api_key_env else None
 
 
+class DisasterRecovery(_Strict):
+    """The gates of a disaster recovery: for how long a person's word opens one, and who else may be asked for it.
+
+    The service at `approval_url` is asked by POST, with the gate and the evidence it rests on.
+    """
+
+    gate_hours: float = Field(24, gt=0, le=168)
+    approval_url: Url | None = None
+    approval_token_env: EnvironmentName | None = None
+    _env_file: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _token_has_a_place(self) -> Self:
+        if self.approval_token_env and not self.approval_url:
+            raise ValueError("approval_token_env is for approval_url, which is missing")
+        return self
+
+    def approval_token(self) -> str | None:
+        """The token of the approval service, read now; None where it needs none."""
+        return read_secret(self.approval_token_env, self._env_file) if self.approval_token_env else None
+
+
 class Deployment(_Strict):
     """One mem0 installation. `name` and `backups` (its folder) are filled in from where it stands in the file."""
 
@@ -329,6 +351,7 @@ class Deployment(_Strict):
     health: HealthSettings = HealthSettings()
     containers: Containers = Containers()
     embedder: EmbedderSettings = EmbedderSettings()
+    disaster_recovery: DisasterRecovery = DisasterRecovery()
     auto_restore: AutoRestore = "confirm"
 
     @property
@@ -464,13 +487,14 @@ def _require_secrets(fleet: Fleet, env_file: Path) -> None:
         named["telegram.bot_token_env"] = fleet.telegram.bot_token_env
         named["telegram.chat_id_env"] = fleet.telegram.chat_id_env
     for deployment in fleet.deployments.values():
-        health, embedder = deployment.health, deployment.embedder
-        deployment.postgres._env_file = health._env_file = embedder._env_file = env_file
+        health, embedder, recovery = deployment.health, deployment.embedder, deployment.disaster_recovery
+        deployment.postgres._env_file = health._env_file = embedder._env_file = recovery._env_file = env_file
         secrets = {
             "postgres.password_env": deployment.postgres.password_env,
             "health.admin_key_env": health.admin_key_env,
             "health.neo4j_password_env": health.neo4j_password_env,
             "embedder.api_key_env": embedder.api_key_env,
+            "disaster_recovery.approval_token_env": recovery.approval_token_env,
         }
         named |= {f"deployments.{deployment.name}.{key}": name for key, name in secrets.items() if name}
     for key, name in named.items():

@@ -22,6 +22,7 @@ from mem0_assets.fleet import (
     Alerting,
     Containers,
     Deployment,
+    DisasterRecovery,
     Dump,
     EmbedderSettings,
     HealthSettings,
@@ -158,6 +159,15 @@ SECTIONS: dict[str, tuple[type[BaseModel], str, dict[str, str]]] = {
             "api_key_env": "Variable with its key.",
             "batch": "Texts in one request.",
             "price_per_million_tokens": "Only to say beforehand what it will cost.",
+        },
+    ),
+    "disaster_recovery": (
+        DisasterRecovery,
+        "The four gates of a disaster recovery: docs/disaster-recovery.md.",
+        {
+            "gate_hours": "For so long a person's approval opens a gate.",
+            "approval_url": "A service that is asked, too, whether a gate is approved; null: people only.",
+            "approval_token_env": "Variable with the token that it wants.",
         },
     ),
 }

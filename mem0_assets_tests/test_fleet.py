@@ -212,6 +212,10 @@ MISTAKES = {
         SMALLEST + "    health: {neo4j_password_env: NEO4J_PASSWORD}\n",
         "deployments.prd.health: neo4j_password_env is for neo4j_url, which is missing",
     ),
+    "a token for no approval service": (
+        SMALLEST + "    disaster_recovery: {approval_token_env: TOKEN}\n",
+        "deployments.prd.disaster_recovery: approval_token_env is for approval_url, which is missing",
+    ),
     "an embedder without a model": (
         SMALLEST + "    embedder: {url: 'http://127.0.0.1:11434'}\n",
         "deployments.prd.embedder: model is missing: an embedder has both",

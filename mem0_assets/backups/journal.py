@@ -24,6 +24,9 @@ EventKind = Literal[
     "history_accepted",
     "drill",
     "examined",
+    "gate_approved",
+    "gate_revoked",
+    "recovery_stage",
 ]
 Event = dict[str, Any]
 
@@ -37,6 +40,9 @@ _FACTS: dict[str, set[str]] = {
     "history_accepted": {"memories", "by", "reason"},
     "drill": {"backup", "verdict", "reasons"},
     "examined": {"backup", "stamp", "verdict", "reasons", "total", "namespaces", "dimensions"},
+    "gate_approved": {"gate", "by", "reason", "backup", "evidence"},
+    "gate_revoked": {"gate", "by", "reason"},
+    "recovery_stage": {"recovery", "stage", "facts"},
 }
 
 
