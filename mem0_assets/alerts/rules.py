@@ -15,7 +15,7 @@ from typing import Literal
 from mem0_assets.backups.claims import Standard, drop
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.errors import Mem0AssetsError
-from mem0_assets.fleet import Deployment, Schedule
+from mem0_assets.fleet import AutoRestore, Deployment, Schedule
 from mem0_assets.live.census import Census
 from mem0_assets.live.health import CheckName, Health, postgres_code
 from mem0_assets.timetable import overdue_since
@@ -88,11 +88,24 @@ class Finding:
     implied: bool = False
 
 
-def judge_memories(deployment: Deployment, census: Census, standard: Standard) -> list[Finding]:
-    """Losses that a census shows, against the last verified backup and the accepted identity."""
+# What is done about an empty database, as its incident says it.
+_BY_ITSELF: dict[AutoRestore, str] = {
+    "confirm": "Nothing is restored before you say so.",
+    "always": "It is restored by itself once it has been empty for a minute and nothing writes to it.",
+    "never": "It is never restored by itself (auto_restore: never).",
+}
+
+
+def judge_memories(
+    deployment: Deployment, census: Census, standard: Standard, *, drill_seconds: float | None = None
+) -> list[Finding]:
+    """Losses that a census shows, against the last verified backup and the accepted identity.
+
+    `drill_seconds`: what the last good drill took, for saying how long a restore will take.
+    """
     command = _restore_command(deployment, standard.previous)
     findings = _judge_identity(deployment, census, standard, command)
-    total = _judge_total(census, standard, command)
+    total = _judge_total(deployment, census, standard, command, drill_seconds)
     findings += total
     zero = any(finding.kind == "count_zero" for finding in total)
     findings += _judge_namespaces(census.namespaces, standard, command, implied=zero)
@@ -104,15 +117,16 @@ def judge_memories(deployment: Deployment, census: Census, standard: Standard) -
     return findings
 
 
-def table_missing(deployment: Deployment, message: str, standard: Standard) -> list[Finding]:
+def table_missing(
+    deployment: Deployment, message: str, standard: Standard, *, drill_seconds: float | None = None
+) -> list[Finding]:
     """The database answers and the collection is not in it: as bad as a count of zero, and of the same incident.
 
     With the table its identity and every namespace are gone too. That is implied, and keeps their incidents open.
     """
     previous = standard.previous
-    held = f" {previous.backup} holds {previous.total} memories." if previous else ""
     command = _restore_command(deployment, previous)
-    what = f"The memories' table is gone: {_sentence(message)}{held}"
+    what = f"The memories' table is gone: {_sentence(message)}{_comeback(deployment, standard, drill_seconds)}"
     findings = [Finding("count", "table_missing", "critical", what, command)]
     if standard.identity:
         gone = "The table that was known is gone."
@@ -220,17 +234,29 @@ def _judge_identity(deployment: Deployment, census: Census, standard: Standard, 
     return [Finding("identity", "identity_changed", "critical", what, command)]
 
 
-def _judge_total(census: Census, standard: Standard, command: str) -> list[Finding]:
+def _judge_total(
+    deployment: Deployment, census: Census, standard: Standard, command: str, drill_seconds: float | None
+) -> list[Finding]:
     previous, limits = standard.previous, standard.limits
     before = (previous.total if previous else None) or 0
     since = f" {previous.backup} holds {before}." if previous else ""
     if census.total == 0 and (before or limits.min_rows):
-        what = f"The table {census.collection} holds no memories at all.{since} Do not restart any container."
+        what = f"The table {census.collection} holds no memories at all. Do not restart any container."
+        what += _comeback(deployment, standard, drill_seconds)
         return [Finding("count", "count_zero", "critical", what, command)]
     if drop(before, census.total) > limits.max_drop:
         what = f"{census.total} memories are left, a drop of {drop(before, census.total):.0%}.{since}"
         return [Finding("count", "count_dropped", "warning", what, command)]
     return []
+
+
+def _comeback(deployment: Deployment, standard: Standard, drill_seconds: float | None) -> str:
+    """The plan of a restore in two sentences: what would come back, how long it takes, and who starts it."""
+    previous = standard.previous
+    if previous is None:
+        return ""
+    lasts = "" if drill_seconds is None else f", and comes back in about {max(1, round(drill_seconds))} s"
+    return f" {previous.backup} holds {previous.total} memories{lasts}. {_BY_ITSELF[deployment.auto_restore]}"
 
 
 def _judge_namespaces(

@@ -58,16 +58,18 @@ class Look:
 def look(fleet: Fleet, deployment: Deployment, *, seconds: float = CENSUS_SECONDS) -> Look:
     """Count a live deployment and judge it, its backups and its drills. Changes nothing, raises nothing expected."""
     now = datetime.now(UTC)
-    standard, on_disk = _standard(deployment), look_at_disk(deployment)
+    standard, lasts = _standard(deployment)
+    on_disk = look_at_disk(deployment)
     census: Census | None = None
     problem: Mem0AssetsError | None = None
     findings: dict[Scope, list[Finding]] = {}
     try:
         census = take_census(deployment.postgres, seconds=seconds)
-        findings["reach"], findings["memories"] = [], judge_memories(deployment, census, standard)
+        findings["reach"], findings["memories"] = [], judge_memories(deployment, census, standard, drill_seconds=lasts)
     except (TableMissingError, NotACollectionError) as error:
         problem = error
-        findings["reach"], findings["memories"] = [], table_missing(deployment, str(error), standard)
+        findings["reach"] = []
+        findings["memories"] = table_missing(deployment, str(error), standard, drill_seconds=lasts)
     except Mem0AssetsError as error:
         problem = error
         findings["reach"] = [unreachable(deployment, error, fleet.alerts.unreachable_seconds)]
@@ -90,14 +92,17 @@ def look_at_disk(deployment: Deployment) -> dict[Scope, list[Finding]]:
         return {"backups": [unreadable(deployment, str(error))]}
 
 
-def _standard(deployment: Deployment) -> Standard:
-    """What the live memories are held against; the fleet's limits alone where the backups cannot be read."""
+def _standard(deployment: Deployment) -> tuple[Standard, float | None]:
+    """What the live memories are held against, and what the last good drill took, in seconds.
+
+    The fleet's limits alone where the backups cannot be read.
+    """
     catalog = Catalog(deployment)
     try:
         with plain_disk_errors(catalog.root):
-            return standard_of(catalog)
+            return standard_of(catalog), drill_seconds(catalog)
     except Mem0AssetsError:
-        return Standard(deployment.limits)
+        return Standard(deployment.limits), None
 
 
 def observe(fleet: Fleet, deployment: Deployment, findings: dict[Scope, list[Finding]]) -> list[Notice]:
@@ -191,6 +196,12 @@ def last_proof(catalog: Catalog) -> tuple[datetime, str] | None:
     """When a drill last brought a backup back, and which one: it may have expired since."""
     good = [event for event in catalog.journal.events("drill") if event["verdict"] == "ok"]
     return (datetime.fromisoformat(good[-1]["at"]), good[-1]["backup"]) if good else None
+
+
+def drill_seconds(catalog: Catalog) -> float | None:
+    """What the last good drill took, in seconds; None where there was none."""
+    good = [event for event in catalog.journal.events("drill") if event["verdict"] == "ok"]
+    return good[-1].get("seconds", {}).get("total") if good else None
 
 
 def report(fleet: Fleet, deployments: Iterable[Deployment]) -> Text:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from mem0_assets.alerts.messages import spoken
-from mem0_assets.alerts.watch import last_proof
+from mem0_assets.alerts.watch import drill_seconds, last_proof
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors
 from mem0_assets.backups.inventory import Backup
@@ -51,16 +51,10 @@ def _drill(deployment: Deployment) -> Evidence:
     if proof is None or last is None:
         return Evidence("drill", False, "no backup was ever restored in a drill", fix)
     age = spoken(datetime.now(UTC) - proof[0])
-    detail = f"{proof[1]} was restored in {_seconds_of_drill(catalog):g} s, {age} ago"
+    detail = f"{proof[1]} was restored in {drill_seconds(catalog) or 0:g} s, {age} ago"
     if last["verdict"] != "ok":
         return Evidence("drill", False, f"the newest drill, of {last['backup']}, failed; before it, {detail}", fix)
     return Evidence("drill", True, detail)
-
-
-def _seconds_of_drill(catalog: Catalog) -> float:
-    """What the last good drill took, in seconds."""
-    good = [event for event in catalog.journal.events("drill") if event["verdict"] == "ok"]
-    return float(good[-1].get("seconds", {}).get("total", 0.0)) if good else 0.0
 
 
 def _stores(deployment: Deployment) -> Evidence:

@@ -157,7 +157,8 @@ def test_an_incident_reaches_the_chat_once(
         observe(fleet, backed_up, look(fleet, backed_up).findings)
         assert deliver(fleet).left == 0
     assert [text.splitlines()[0] for text in telegram.texts] == ["🔴 prd: memory count is ZERO"]
-    assert f"{sum(SMALL.values())}. Do not restart any container." in telegram.texts[0]
+    assert "Do not restart any container." in telegram.texts[0]
+    assert f"holds {sum(SMALL.values())} memories." in telegram.texts[0]
     assert telegram.texts[0].splitlines()[-1].endswith("/RESTORE.md")
 
 
