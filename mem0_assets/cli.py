@@ -37,7 +37,7 @@ from mem0_assets.commands.context import (
     the_deployment,
 )
 from mem0_assets.commands.recovery import gate
-from mem0_assets.commands.rows import diff
+from mem0_assets.commands.rows import diff, export
 from mem0_assets.console import in_mib
 from mem0_assets.demo.deployment import HOWS, NAME, Demo, How
 from mem0_assets.doctor import examine
@@ -302,6 +302,7 @@ def version() -> None:
 
 
 app.command()(diff)
+app.command()(export)
 
 
 def main() -> None:

@@ -1,21 +1,28 @@
 """The commands on single memories: what differs between two sets of them, and taking them out as JSON Lines."""
 
-from collections.abc import Callable, Container, Iterator
+import os
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.difference import PARTS, Difference, difference
+from mem0_assets.backups.export import write_export
+from mem0_assets.backups.lines import line_of
 from mem0_assets.backups.memories import read_memories
 from mem0_assets.commands.context import DeploymentName, speaker, the_deployment
-from mem0_assets.errors import NotFoundError
+from mem0_assets.console import in_mib
+from mem0_assets.errors import ConfigurationError, NotFoundError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.memories import ALL, Memory, Selection, read_deployment
 
 LIVE = "live"
+STDOUT = "-"
 
 Read = Callable[[Selection], Iterator[Memory]]
 
@@ -40,6 +47,53 @@ def diff(
     _require_known(selection, found.namespaces, f"{name_a} or {name_b}")
     speaker.result({"deployment": chosen.name, "a": name_a, "b": name_b, **found.as_json(ids=ids)})
     _show(found, f"{chosen.name}: from {name_a} to {name_b}", ids=ids)
+
+
+def export(
+    deployment: DeploymentName,
+    backup: Annotated[str, typer.Option(help="A backup's id, `latest`, or `live`.")] = LIVE,
+    namespace: Namespaces = None,
+    vectors: Annotated[
+        bool, typer.Option("--vectors", help="With the vectors: 20 KB more a memory of 1,536 dimensions.")
+    ] = False,
+    output: Annotated[str, typer.Option(help="A file, which only you may read; `-` is standard output.")] = STDOUT,
+) -> None:
+    """Memories as JSON Lines, one a line, from a backup or from the live table: see docs/export.md."""
+    chosen = the_deployment(deployment)
+    if output == STDOUT and speaker.as_json:
+        raise ConfigurationError("--json and the memories cannot both be on standard output: name a file with --output")
+    name, read = _side(chosen, backup)
+    selection = replace(_selected(namespace), vectors=vectors)
+    with speaker.working(f"exporting {name}") as (count, _):
+        memories = _all_known(read(selection), selection, name)
+        if output == STDOUT:
+            _stream(memories, vectors=vectors)
+            return
+        written = write_export(memories, Path(output), vectors=vectors, progress=count)
+    speaker.result({"deployment": chosen.name, "source": name, **written.as_json()})
+    speaker.verdict(True, f"{written.path}: {written.memories:,} memories of {name}, {in_mib(written.bytes)}")
+
+
+def _stream(memories: Iterable[Memory], *, vectors: bool) -> None:
+    """Write to standard output, whose reader may have enough before the end (`| head`)."""
+    number = 0
+    try:
+        for number, memory in enumerate(memories, start=1):  # noqa: B007 - told below
+            sys.stdout.buffer.write(line_of(memory, vectors=vectors))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer is for nobody
+        raise typer.Exit(1) from None
+    speaker.err.print(f"{number:,} memories")
+
+
+def _all_known(memories: Iterable[Memory], selection: Selection, where: str) -> Iterator[Memory]:
+    """The same memories; at the end `_require_known`, before they are published."""
+    found = set()
+    for memory in memories:
+        found.add(memory.namespace)
+        yield memory
+    _require_known(selection, found, where)
 
 
 def _side(deployment: Deployment, what: str) -> tuple[str, Read]:

@@ -72,7 +72,7 @@ def _refuse_what_postgres_refuses(text: str) -> None:
 def _jsonb_text(value: Any) -> str:
     """`value` as jsonb writes it: keys by length, then bytes; numbers without exponent; a blank after `:` and `,`."""
     if isinstance(value, _Number):
-        return _numeric_text(value)
+        return numeric_text(value)
     if isinstance(value, dict):
         keys = sorted(value, key=lambda key: (len(key.encode()), key.encode()))
         return "{" + ", ".join(f"{_jsonb_text(key)}: {_jsonb_text(value[key])}" for key in keys) + "}"
@@ -81,7 +81,8 @@ def _jsonb_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _numeric_text(number: str) -> str:
+def numeric_text(number: str) -> str:
+    """A number of JSON as jsonb writes it. Raises ValueError where no jsonb could hold it."""
     try:
         value = Decimal(number)
     except InvalidOperation:

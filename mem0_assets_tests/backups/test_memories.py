@@ -12,6 +12,7 @@ from mem0_assets.backups.backup import make_backup
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.formats.damage import DumpDamage
 from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.lines import line_of, read_lines
 from mem0_assets.backups.memories import read_dump, read_memories
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.embedded import EmbeddedServer
@@ -54,6 +55,14 @@ def test_what_is_read_is_what_postgresql_holds_to_the_letter(make_in_each_format
     run_sql(deployment, ODD)
     backup = _made(deployment)
     assert _sorted(read_memories(backup)) == _live(deployment)
+
+
+def test_all_of_it_comes_back_from_json_lines_to_the_letter(make_deployment: MakeDeployment) -> None:
+    deployment = make_deployment(SMALL)
+    run_sql(deployment, ODD)
+    live = _live(deployment)
+    lines = [line_of(memory, vectors=True) for memory in live]
+    assert [memory for _, memory, _ in read_lines(lines)] == live
 
 
 def test_so_is_it_of_an_older_server(make_in_each_format: MakeDeployment, server16: EmbeddedServer) -> None:
