@@ -1,7 +1,6 @@
 """Single memories: what one is, wherever it is read from, and those of a live deployment in one snapshot."""
 
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -70,7 +69,7 @@ def read_live(connection: Connection, collection: str, selection: Selection = AL
     )
     chosen = [None if wanted is None else list(wanted) for wanted in (selection.namespaces, selection.ids)]
     cursor = psycopg.ServerCursor(connection, "mem0_assets_memories")
-    with closing(cursor):
+    try:
         with answers_within(connection, FETCH_SECONDS):
             cursor.execute(query, [wanted for wanted in chosen if wanted is not None], binary=True)
         while True:
@@ -80,6 +79,9 @@ def read_live(connection: Connection, collection: str, selection: Selection = AL
                 return
             for row in rows:
                 yield Memory(row["id"], row["namespace"], row["payload"], row["vector"])
+    finally:
+        with answers_within(connection, FETCH_SECONDS):
+            cursor.close()
 
 
 def _condition(selection: Selection) -> sql.Composable:

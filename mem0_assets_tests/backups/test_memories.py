@@ -2,11 +2,14 @@
 
 import gzip
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mem0_assets.backups.backup import make_backup
 from mem0_assets.backups.catalog import Catalog
@@ -14,10 +17,12 @@ from mem0_assets.backups.formats.damage import DumpDamage
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.lines import line_of, read_lines
 from mem0_assets.backups.memories import read_dump, read_memories
+from mem0_assets.backups.validation import verify
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.memories import ALL, Memory, Selection, read_live
 from mem0_assets.live.postgres import connect, snapshot
+from mem0_assets_tests import binary_dump
 from mem0_assets_tests.binary_dump import forge_binary
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
 from mem0_assets_tests.forged import dump_text, forge, forged_deployment
@@ -194,6 +199,34 @@ def test_an_id_that_is_none_is_damage_whatever_the_column_says(tmp_path: Path) -
     )
     with pytest.raises(DumpDamage, match="its id is none"):
         list(read_dump(dump))
+
+
+@given(st.data())
+def test_damaged_rows_in_a_whole_frame_give_memories_or_damage(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    plain = binary_dump.rows(binary_dump.memories({"alice": 3, "bob/work": 2}))
+    places = st.integers(0, len(plain))
+    one, other = data.draw(places), data.draw(places)
+    damaged = plain[:one] + data.draw(st.binary(max_size=4)) + plain[other:]
+    folder = tmp_path_factory.mktemp("dump")
+    binary_dump.put_dump(folder, damaged)
+    try:
+        assert len(list(read_dump(folder))) == verify(folder).contents.total
+    except DumpDamage:
+        assert damaged != plain
+
+
+def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:
+    dump = tmp_path / "dump.sql"
+    dump.write_bytes(dump_text({"alice": 3_000}, dimensions=1_536))
+    assert dump.stat().st_size > 20 << 20
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_dump(dump, Selection(vectors=False))) == 3_000
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_whoever_stops_in_the_middle_leaves_nothing_open(backup: Backup) -> None:

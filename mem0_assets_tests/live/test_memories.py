@@ -7,10 +7,12 @@ import pytest
 from mem0_assets.errors import UnreachableError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live import memories as live_memories
-from mem0_assets.live.memories import ALL, Memory, Selection, read_live
+from mem0_assets.live.embedded import EmbeddedServer
+from mem0_assets.live.memories import ALL, Memory, Selection, read_deployment, read_live
 from mem0_assets.live.postgres import connect, snapshot
 from mem0_assets.live.vectors import numbers_of
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
+from mem0_assets_tests.freezing import frozen
 
 FIRST = UUID(int=1)
 
@@ -76,6 +78,17 @@ def test_a_server_that_goes_away_is_unreachable_not_the_end(
     deployment = make_deployment(SMALL)
     with pytest.raises(UnreachableError):
         _read_and_lose_the_server(deployment)
+
+
+def test_a_server_that_freezes_in_the_middle_is_unreachable(
+    own_server: EmbeddedServer, make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_memories, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(live_memories, "FETCH_SECONDS", 0.5)
+    reading = read_deployment(make_deployment(SMALL, on=own_server).postgres)
+    next(reading)
+    with frozen(own_server), pytest.raises(UnreachableError):
+        list(reading)
 
 
 def _read_and_lose_the_server(deployment: Deployment) -> None:
