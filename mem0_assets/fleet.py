@@ -82,21 +82,26 @@ class _Strict(BaseModel):
 
 
 class Postgres(_Strict):
-    """Where the memories live. Either a server that exists, or `embedded`: a server of our own in a folder."""
+    """Where the memories live. Either a server that exists, or `embedded`: a server of our own in a folder.
+
+    `user` only reads. `admin_user` is for restores alone, which create and rename databases; null: `user` has that right.
+    """
 
     embedded: FleetPath | None = None
     host: Name = "127.0.0.1"
     port: int = Field(5432, ge=1, le=65535)
     user: Name = "postgres"
     password_env: EnvironmentName | None = None
+    admin_user: Name | None = None
+    admin_password_env: EnvironmentName | None = None
     database: Name = "mem0"
     collection: Name = "memories"
     _env_file: Path | None = PrivateAttr(None)
 
-    @field_validator("host", "user", "database", "collection")
+    @field_validator("host", "user", "admin_user", "database", "collection")
     @classmethod
-    def _no_url(cls, value: str) -> str:
-        if "://" in value:  # these are shown to people, and a URL may hold a password
+    def _no_url(cls, value: str | None) -> str | None:
+        if value and "://" in value:  # these are shown to people, and a URL may hold a password
             raise ValueError("must be a plain name, not a URL")
         return value
 
@@ -109,16 +114,25 @@ class Postgres(_Strict):
     def _embedded_stands_alone(self) -> Self:
         given = self.model_fields_set
         if self.embedded is not None:
-            extra = sorted(given & {"host", "port", "user", "password_env"})
+            extra = sorted(given & {"host", "port", "user", "password_env", "admin_user", "admin_password_env"})
             if extra:
                 raise ValueError(f"`embedded` stands alone: remove {', '.join(extra)}")
         elif missing := sorted({"host", "user", "database"} - given):
             raise ValueError(f"missing {', '.join(missing)} (or `embedded: FOLDER` alone)")
+        if self.admin_password_env and not self.admin_user:
+            raise ValueError("admin_password_env is for admin_user, which is missing")
         return self
 
     def password(self) -> str | None:
         """The password, read now; None where the server needs none."""
         return read_secret(self.password_env, self._env_file) if self.password_env else None
+
+    @property
+    def admin(self) -> "Postgres":
+        """The same database, as the role that restores. Its password is read only then: nothing else needs it."""
+        if self.admin_user is None:
+            return self
+        return self.model_copy(update={"user": self.admin_user, "password_env": self.admin_password_env})
 
     @property
     def address(self) -> str:

@@ -67,6 +67,8 @@ SECTIONS: dict[str, tuple[type[BaseModel], str, dict[str, str]]] = {
             "port": "The port as this machine sees it; mem0's own compose file publishes 8432.",
             "user": "A role that may read every table of the database.",
             "password_env": "Variable with its password; remove the line where none is needed.",
+            "admin_user": "A role that may make and rename databases, to restore; null: user may.",
+            "admin_password_env": "Variable with that role's password; it need not be set before a restore.",
             "database": "The database of the memories; mem0's own server uses postgres.",
             "collection": "The table of the memories; POSTGRES_COLLECTION_NAME of the mem0 server.",
         },

@@ -30,6 +30,9 @@ from mem0_assets_tests.compose_files import (
 EXAMPLE = Path(__file__).parent.parent / "fleet.example.yaml"
 
 
+NO_ADMIN = {"admin_user": None, "admin_password_env": None}
+
+
 @pytest.fixture(autouse=True)
 def _no_variables_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     forget_exported_secrets(monkeypatch)
@@ -113,7 +116,7 @@ def test_the_command_writes_the_fleet_that_the_other_commands_will_read(tmp_path
 def test_the_compose_file_of_mem0s_server_of_1_x(tmp_path: Path) -> None:
     result = read_off(tmp_path, MEM0_1, "OPENAI_API_KEY=sk-s3cret\nPOSTGRES_COLLECTION_NAME=facts\n")
     place = {"host": "127.0.0.1", "port": 8432, "user": "postgres", "database": "postgres", "collection": "facts"}
-    assert result.postgres() == {**place, "password_env": "POSTGRES_PASSWORD"}
+    assert result.postgres() == {**place, **NO_ADMIN, "password_env": "POSTGRES_PASSWORD"}
     assert result.written.deployments == ("prd",)
     assert "must be moved" in result.notes
     assert result.load().deployment("prd").postgres.password() == f"{SECRET}-written-as-the-note-says"
@@ -129,7 +132,7 @@ def test_a_password_in_the_compose_file_that_env_holds_too_needs_no_move(tmp_pat
 def test_the_compose_file_of_mem0s_server_of_2_x(tmp_path: Path) -> None:
     result = read_off(tmp_path, MEM0_2, f"POSTGRES_PASSWORD={SECRET}-database\nJWT_SECRET={SECRET}-jwt\n")
     place = {"host": "127.0.0.1", "port": 8432, "user": "postgres", "database": "postgres", "collection": "memories"}
-    assert result.postgres() == {**place, "password_env": "POSTGRES_PASSWORD"}
+    assert result.postgres() == {**place, **NO_ADMIN, "password_env": "POSTGRES_PASSWORD"}
     assert "write it into" not in result.notes
     assert result.load().deployment("prd").postgres.password() == f"{SECRET}-database"
 
@@ -167,7 +170,12 @@ def test_the_deployment_of_the_incident(tmp_path: Path) -> None:
     source = lay_out(tmp_path / "mem0-system", {"docker-compose.prd.yml": INCIDENT, ".env": INCIDENT_ENV})
     result = read_off(tmp_path, "", source=source)
     place = {"host": "127.0.0.1", "port": 5433, "user": "mem0_user_prd", "database": "mem0_prd"}
-    assert result.postgres() == {**place, "collection": "memories_768", "password_env": "POSTGRES_PASSWORD"}
+    assert result.postgres() == {
+        **place,
+        **NO_ADMIN,
+        "collection": "memories_768",
+        "password_env": "POSTGRES_PASSWORD",
+    }
     assert result.server_url() == "http://127.0.0.1:8889"
     assert result.content["telegram"] == TelegramSettings().model_dump()
     read, history = result.written.notes
