@@ -37,6 +37,7 @@ from mem0_assets.commands.context import (
     the_deployment,
 )
 from mem0_assets.commands.recovery import gate
+from mem0_assets.commands.restore import restore
 from mem0_assets.commands.rows import diff, export
 from mem0_assets.console import in_mib
 from mem0_assets.demo.deployment import HOWS, NAME, Demo, How
@@ -61,6 +62,7 @@ demo_app = typer.Typer(help="A guarded deployment to try things on.", invoke_wit
 app.add_typer(alert_app, name="alert")
 app.add_typer(demo_app, name="demo")
 app.command()(gate)
+app.command()(restore)
 
 
 @app.callback()

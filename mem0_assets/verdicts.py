@@ -39,6 +39,8 @@ ReasonCode = Literal[
     "history_emptied",
     "history_lost_memories",
     "application_emptied",
+    "no_right",
+    "server_too_old",
 ]
 
 # A person can say that these are meant (`accept`). The others say that the files are damaged: no word mends them.

@@ -157,6 +157,8 @@ class Mem0Stub(ServiceStub):
         self.users = 1
         self.database_up = True
         self.dead_connections = 0  # the next so many calls meet a connection that PostgreSQL's restart has cut
+        self.configuration: dict[str, Any] | None = None  # what GET /configure answers
+        self.held: dict[tuple[str, str], str] = {}  # a memory's text by its scope, like ("user_id", "alice")
 
     def behave(self, path: str, query: dict[str, list[str]], secret: str | None, body: Any) -> tuple[int, Any]:
         up = self.database_up and not self._met_a_dead_connection()
@@ -164,10 +166,14 @@ class Mem0Stub(ServiceStub):
             return 200, {"openapi": "3.1.0", "info": {"title": "Mem0 REST APIs", "version": "1.0.0"}}
         if path == "/auth/setup-status" and self.version == 2:
             return (200, {"needsSetup": self.users == 0}) if up else (500, {"detail": "Internal Server Error"})
+        if path == "/configure" and self.configuration is not None:
+            return (200, self.configuration) if self.key in (None, secret) else (401, {"detail": "Invalid API key."})
         if path == "/memories":
             if self.key not in (None, secret):
                 return 401, {"detail": "Invalid API key."}
-            assert query["user_id"]
+            scope = next((key, query[key][0]) for key in ("user_id", "agent_id", "run_id") if key in query)
+            if up and scope in self.held:
+                return 200, {"results": [{"memory": self.held[scope]}]}
             down = (502, {"detail": "The memory database is unreachable.", "code": "datastore_unavailable"})
             return (200, {"results": []}) if up else (down if self.version == 2 else (500, {"detail": "refused"}))
         return NOT_FOUND

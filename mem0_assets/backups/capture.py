@@ -35,6 +35,7 @@ from mem0_assets.errors import Mem0AssetsError, NoSpaceError, TableMissingError,
 from mem0_assets.fleet import Deployment, Postgres, Tier
 from mem0_assets.live.census import Census, read_census
 from mem0_assets.live.indexes import Index, read_indexes
+from mem0_assets.live.newest import newest_memory
 from mem0_assets.live.postgres import SCHEMA, Connection, answers_within, joined
 from mem0_assets.live.roll import RECIPE
 from mem0_assets.live.semantics import NIGHTLY, GivenUpError, Semantics, read_semantics, unseen
@@ -91,6 +92,7 @@ class _Seen:
     tables: dict[str, int]
     indexes: tuple[Index, ...]
     owner: str
+    newest_memory: datetime | None
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ def _fill(
         left_out=deployment.stores.left_out,
         semantics=semantics,
         roll=roll,
+        newest_memory=seen.newest_memory,
     )
     _seal(candidate, manifest)
 
@@ -172,6 +175,7 @@ def _look(collection: str, connection: Connection) -> _Seen:
         tables=count_tables(connection),
         indexes=read_indexes(connection, collection),
         owner=one(connection, _OWNER, SCHEMA, collection),
+        newest_memory=newest_memory(connection, collection),
     )
 
 

@@ -3,6 +3,8 @@
     candidates/ID   being written, or waiting for its verdict     -> `candidate`
     TIER/ID         published by one atomic rename, after a verdict -> `verified` (once drilled: also `drilled_at`)
     quarantine/ID   refused, with verdict.json                    -> `quarantined`
+    safety/ID       what a restore found in its way               -> `safety`: kept until a person lets it go, and never
+                    the newest verified one, because it holds what somebody wanted to be rid of
 
 The folders are the truth; the journal adds what they cannot tell. One lock (flock: a killed holder lets go of it) is
 held by whatever writes here.
@@ -34,6 +36,7 @@ from mem0_assets.verdicts import Reason, Verdict
 
 CANDIDATES = "candidates"
 QUARANTINE = "quarantine"
+SAFETY = "safety"
 # What stands in candidates/ under these endings is dead without its maker.
 EXPIRED = ".expired"
 LINKING = ".linking"
@@ -89,7 +92,8 @@ class Catalog:
 
     def last_refusal(self) -> tuple[str, Verdict] | None:
         """When the newest attempt failed or was refused: its id (or time) and why. None where it was published."""
-        newest, failed = next(iter(self.backups()), None), self.journal.last("attempt_failed")
+        newest = next((backup for backup in self.backups() if backup.state != "safety"), None)
+        failed = self.journal.last("attempt_failed")
         published = max((event["sequence"] for event in self.journal.events("published")), default=0)
         if failed and failed["sequence"] > max(newest.sequence if newest else 0, published):
             return failed["at"], Verdict((Reason(failed["code"], failed["message"]),))
@@ -156,6 +160,17 @@ class Catalog:
         move(candidate, self.root / QUARANTINE / candidate.name)
         return self.find(candidate.name)
 
+    def keep_safe(self, candidate: Path) -> Backup:
+        """Keep a complete candidate as what was there before a restore. Retention never touches it."""
+        move(candidate, self.root / SAFETY / candidate.name)
+        return self.find(candidate.name)
+
+    def let_go(self, backup: Backup) -> None:
+        """Remove a safety backup, on a person's word: out of sight by one rename, then from the disk."""
+        doomed = self.candidates_folder / f"{backup.backup}.{SAFETY}{EXPIRED}"
+        move(self.root / SAFETY / backup.backup, doomed)
+        remove_tree(doomed)
+
     def discard(self, candidate: Path) -> None:
         """Remove a candidate that is not worth a look: a part of a dump. What the disk will not let go waits for mending."""
         with suppress(OSError):
@@ -185,7 +200,7 @@ class Catalog:
 
     def _look(self) -> list[Backup]:
         # Quarantine first: one that a person accepts at this very moment is seen twice rather than not at all.
-        found = {backup.backup: backup for backup in (*self._quarantined(), *self._published())}
+        found = {backup.backup: backup for backup in (*self._quarantined(), *self._safe(), *self._published())}
         return list(found.values())
 
     def _published(self) -> Iterator[Backup]:
@@ -205,6 +220,10 @@ class Catalog:
             reasons = read_reasons(folder / VERDICT)
             yield replace(read_backup(folder, None), state="quarantined", reasons=reasons)
 
+    def _safe(self) -> Iterator[Backup]:
+        for folder in dated_folders(self.root / SAFETY):
+            yield replace(read_backup(folder, None), state="safety")
+
     def _make_root(self) -> None:
         above = self.root.parent.parent
         if not above.is_dir():
@@ -216,7 +235,7 @@ class Catalog:
     def _taken(self, name: str) -> bool:
         """Whether any backup has, or had, this id: the journal's drills and words must not become another's."""
         known = any(event.get("backup") == name for event in self.journal.events())
-        return known or any((self.root / folder / name).exists() for folder in (CANDIDATES, QUARANTINE, *TIERS))
+        return known or any((self.root / folder / name).exists() for folder in (CANDIDATES, QUARANTINE, SAFETY, *TIERS))
 
     def _mend(self) -> None:
         """Finish or undo what a killed holder began. Nobody else writes now, so whatever is half done is dead."""

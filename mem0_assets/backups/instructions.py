@@ -30,14 +30,14 @@ class _Database:
 
     @property
     def restored(self) -> str:
-        return _plain_name(self.name, f"_{self.backup}")
+        return plain_name(self.name, f"_{self.backup}")
 
     @property
     def kept(self) -> str:
         """What the one there is will be called when this one takes its place."""
         ending = f"{_KEPT}_{self.backup}"
         whole = self.name + ending
-        return whole if len(whole.encode()) <= _LONGEST_NAME else _plain_name(self.name, ending)
+        return whole if len(whole.encode()) <= _LONGEST_NAME else plain_name(self.name, ending)
 
 
 def restore_instructions(manifest: Manifest) -> str:
@@ -203,7 +203,7 @@ SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, {sql.Literal(role).
 SQL"""
 
 
-def _plain_name(database: str, ending: str) -> str:
+def plain_name(database: str, ending: str) -> str:
     """A name for a new database that needs no quotes in any shell, and is not cut."""
     return re.sub(r"[^A-Za-z0-9_]", "_", database)[: _LONGEST_NAME - len(ending)] + ending
 

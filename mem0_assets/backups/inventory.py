@@ -13,7 +13,7 @@ from mem0_assets.backups.manifest import MANIFEST, Manifest, ManifestError, read
 from mem0_assets.fleet import Tier
 from mem0_assets.verdicts import Reason
 
-State = Literal["candidate", "verified", "quarantined"]
+State = Literal["candidate", "verified", "quarantined", "safety"]
 
 VERDICT = "verdict.json"
 ID_FORMAT = "%Y%m%d_%H%M%S"

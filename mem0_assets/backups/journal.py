@@ -56,17 +56,7 @@ class Journal:
     def record(self, kind: EventKind, **facts: Any) -> Event:
         """Append one event and make sure that it is on disk. Raises OSError; then no reader takes a part for an event."""
         event: Event = {"event": kind, "at": datetime.now(UTC).isoformat(), **facts}
-        line = json.dumps(event, ensure_ascii=False) + "\n"
-        make_folder(self.path.parent)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            rest = (self._mend(descriptor) + line).encode(errors="backslashreplace")
-            while rest:  # a disk that fills up takes a part, and says so at the next
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        sync_folder(self.path.parent)
+        append_line(self.path, event)
         return event
 
     def events(self, *kinds: EventKind) -> Iterator[Event]:
@@ -87,19 +77,41 @@ class Journal:
             self._read = key, [*_parse(self.path.read_bytes())]
         return self._read[1]
 
-    @staticmethod
-    def _mend(descriptor: int) -> str:
-        """A line end, where a kill left the last line without one."""
-        size = os.fstat(descriptor).st_size
-        return "\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else ""
+
+def append_line(path: Path, content: dict[str, Any]) -> None:
+    """Append one object as a line of JSON, and make sure that it is on disk. Raises OSError."""
+    line = json.dumps(content, ensure_ascii=False) + "\n"
+    make_folder(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        rest = (_mend(descriptor) + line).encode(errors="backslashreplace")
+        while rest:  # a disk that fills up takes a part, and says so at the next
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_folder(path.parent)
+
+
+def read_lines(content: bytes) -> Iterator[dict[str, Any]]:
+    """The objects of lines of JSON; a torn line is passed over."""
+    for line in content.splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield found
+
+
+def _mend(descriptor: int) -> str:
+    """A line end, where a kill left the last line without one."""
+    size = os.fstat(descriptor).st_size
+    return "\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else ""
 
 
 def _parse(content: bytes) -> Iterator[Event]:
-    for line in content.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        facts = _FACTS.get(str(event.get("event"))) if isinstance(event, dict) else None
+    for event in read_lines(content):
+        facts = _FACTS.get(str(event.get("event")))
         if facts is not None and event.keys() >= facts | {"at"}:
             yield event

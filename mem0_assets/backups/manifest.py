@@ -108,8 +108,8 @@ class Manifest:
     role that the collection belongs to: a dump names no owners, and mem0 cannot read what belongs to somebody else.
     `files` stand in the order in which they are loaded, those of each store in the folder of its name. `masked` maps each of
     the deployment's own files to what is not in it, its secrets. `left_out` are the stores that fleet.yaml does not name.
-    `semantics` is what a look into the rows saw, and `roll` what their roll says; None in manifests of earlier versions,
-    `roll` also where it could not be made.
+    `semantics` is what a look into the rows saw, `roll` what their roll says, `newest_memory` when the latest of them was
+    made; None in manifests of earlier versions, `roll` also where it could not be made.
     """
 
     backup: str
@@ -134,6 +134,7 @@ class Manifest:
     left_out: tuple[str, ...] = ()
     semantics: Semantics | None = None
     roll: Roll | None = None
+    newest_memory: datetime | None = None
 
     @property
     def bytes(self) -> int:
@@ -167,6 +168,7 @@ class Manifest:
             "left_out": list(self.left_out),
             "semantics": asdict(self.semantics) if self.semantics else None,
             "roll": asdict(self.roll) if self.roll else None,
+            "newest_memory": self.newest_memory.isoformat() if self.newest_memory else None,
         }
 
 
