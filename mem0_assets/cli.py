@@ -40,7 +40,7 @@ from mem0_assets.commands.recovery import gate
 from mem0_assets.commands.restore import restore
 from mem0_assets.commands.rows import diff, export
 from mem0_assets.console import in_mib
-from mem0_assets.demo.deployment import HOWS, NAME, Demo, How
+from mem0_assets.demo.deployment import COUNTED, HOWS, NAME, SHOWN_BY, Demo, How
 from mem0_assets.doctor import examine
 from mem0_assets.errors import ConfigurationError, Mem0AssetsError
 from mem0_assets.fleet import TIERS, Deployment, Fleet, Tier, fleet_path, load_fleet
@@ -289,11 +289,10 @@ def demo_lose(
     story = demo.lose(chosen)
     speaker.result({"deployment": NAME, "how": chosen, "what": story, "fleet": str(demo.fleet_file)})
     speaker.line(story, "bold")
-    speaker.line(
-        "Where the UI runs, the alert is in its log within ten seconds. By hand, see what a nightly backup says:"
-    )
-    speaker.line(f"  mem0-assets --fleet {demo.fleet_file} backup {NAME}")
-    speaker.line(f"  mem0-assets --fleet {demo.fleet_file} status")
+    seen, commands = SHOWN_BY.get(chosen, (COUNTED, ("backup",)))
+    speaker.line(seen)
+    for command in (*(f"{command} {NAME}" for command in commands), "status"):
+        speaker.line(f"  mem0-assets --fleet {demo.fleet_file} {command}")
 
 
 @app.command()

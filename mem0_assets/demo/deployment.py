@@ -1,4 +1,4 @@
-"""The demo: an embedded deployment with the incident's 1,968 memories in one folder, and five ways to lose them."""
+"""The demo: an embedded deployment with the incident's 1,968 memories in one folder, and the ways to lose them."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mem0_assets.demo.memories import INCIDENT, create_collection
-from mem0_assets.demo.stores import APPLICATION, create_application, create_history, write_files
+from mem0_assets.demo.stores import APPLICATION, create_application, create_history, drop_writes, write_files
 from mem0_assets.errors import ConfigurationError
 from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.postgres import Connection, connect_embedded
@@ -17,7 +17,9 @@ DATABASE = "mem0"
 MARKER = ".mem0-assets-demo"
 OTHER_DIMENSIONS = 768
 
-How = Literal["delete", "truncate", "namespace", "recreate", "dimensions"]
+DROPPED = 40  # more than can be in flight while a backup is made
+
+How = Literal["delete", "truncate", "namespace", "recreate", "dimensions", "history", "application", "dropped"]
 HOWS: tuple[How, ...] = get_args(How)
 
 FLEET = """\
@@ -39,6 +41,18 @@ STORIES: dict[How, str] = {
     "namespace": "One namespace is gone: 33 of 1,968 memories, below every threshold on the total.",
     "recreate": "The container was recreated on an empty volume: the same name, the same port, another cluster.",
     "dimensions": f"The embedder was changed and all was embedded anew: {OTHER_DIMENSIONS} dimensions, as many memories.",
+    "history": "history.db is gone, as in a container that was made anew without its folder: no memory has a past.",
+    "application": "The application's database was made anew: no user, no API key and no setting is left in it.",
+    "dropped": f"{DROPPED} memories are in mem0's history and were never stored, as by mem0 2.0 with a new embedder.",
+}
+# What sees the loss, and the commands that show it; most are seen by counting, and by the next backup.
+COUNTED = "Where the UI runs, the alert is in its log within ten seconds. By hand, see what a nightly backup says:"
+UNCOUNTED = "No count of memories shows it; the next backup does:"
+REPLAYED = "No count of memories shows it, and the next backup is good; its drill replays the history:"
+SHOWN_BY: dict[How, tuple[str, tuple[str, ...]]] = {
+    "history": (UNCOUNTED, ("backup",)),
+    "application": (UNCOUNTED, ("backup",)),
+    "dropped": (REPLAYED, ("backup", "drill")),
 }
 
 
@@ -77,14 +91,23 @@ class Demo:
         write_files(self.history.parents[1])
 
     def lose(self, how: How) -> str:
-        """Break the deployment in one of five ways; a sentence that says what happened."""
+        """Break the deployment in one of the ways; a sentence that says what happened."""
         if not (self.folder / MARKER).exists():
             raise ConfigurationError(f"{self.folder} holds no demo", next_step="Make one: mem0-assets demo --no-ui")
-        if how == "recreate":
-            self._recreate()
-        else:
-            self.server.start()
-            _run(self.server, DATABASE, _LOSSES[how])
+        match how:
+            case "recreate":
+                self._recreate()
+            case "history":
+                self.history.unlink(missing_ok=True)
+            case "dropped":
+                drop_writes(self.history, DROPPED)
+            case "application":
+                self.server.start()
+                _run(self.server, "postgres", _drop_application)
+                self._make_application(used=False)
+            case _:
+                self.server.start()
+                _run(self.server, DATABASE, _LOSSES[how])
         return STORIES[how]
 
     def _recreate(self) -> None:
@@ -97,10 +120,13 @@ class Demo:
     def _fill(self, namespaces: Mapping[str, int]) -> None:
         """Make both databases in a server that has none; nobody has used the application where there are no memories."""
         self.server.start()
-        for database in (DATABASE, APPLICATION):
-            _create_database(self.server, database)
+        _create_database(self.server, DATABASE)
         _run(self.server, DATABASE, lambda connection: create_collection(connection, namespaces))
-        _run(self.server, APPLICATION, lambda connection: create_application(connection, used=bool(namespaces)))
+        self._make_application(used=bool(namespaces))
+
+    def _make_application(self, *, used: bool) -> None:
+        _create_database(self.server, APPLICATION)
+        _run(self.server, APPLICATION, lambda connection: create_application(connection, used=used))
 
     def _remove_old(self) -> None:
         if not self.folder.exists():
@@ -126,6 +152,10 @@ def _namespace(connection: Connection) -> None:
 def _dimensions(connection: Connection) -> None:
     connection.execute("DROP TABLE memories")
     create_collection(connection, INCIDENT, dimensions=OTHER_DIMENSIONS)
+
+
+def _drop_application(connection: Connection) -> None:
+    connection.execute(f"DROP DATABASE {APPLICATION} WITH (FORCE)")
 
 
 _LOSSES: dict[How, Callable[[Connection], None]] = {

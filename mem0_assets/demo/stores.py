@@ -89,6 +89,16 @@ def create_history(path: Path, connection: Connection, collection: str) -> None:
         )
 
 
+def drop_writes(path: Path, number: int) -> None:
+    """So many memories added to the history that PostgreSQL never stored."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executemany(
+            "INSERT INTO history SELECT ?, ?, NULL, 'a memory that was never stored', 'ADD', at, at, 0, NULL, NULL"
+            " FROM (SELECT max(created_at) AS at FROM history)",
+            ((str(uuid.uuid4()), str(uuid.uuid4())) for _ in range(number)),
+        )
+
+
 def write_files(folder: Path) -> None:
     """The files from which such a deployment is started."""
     folder.mkdir(parents=True, exist_ok=True)
