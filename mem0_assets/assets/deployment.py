@@ -13,6 +13,7 @@ import dagster as dg
 from mem0_assets.alerts.watch import look
 from mem0_assets.assets.checks import backup_checks, count_checks
 from mem0_assets.assets.failures import failure, plain_failures
+from mem0_assets.assets.gates import build_gate, gate_key
 from mem0_assets.assets.health_checks import health_checks
 from mem0_assets.assets.metadata import (
     backup_metadata,
@@ -29,6 +30,7 @@ from mem0_assets.backups.legacy import examine_legacy
 from mem0_assets.backups.manifest import read_manifest
 from mem0_assets.backups.retention import prune
 from mem0_assets.fleet import Deployment, Fleet
+from mem0_assets.recovery.gates import GATES
 from mem0_assets.restores.drill import drill
 from mem0_assets.timetable import GRACE, longest_gap
 
@@ -55,6 +57,7 @@ def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
         _validated_dump(deployment),
         _restore_drill(deployment),
         _retention(deployment),
+        *_gates(deployment),
     ]
     jobs = [
         dg.define_asset_job(
@@ -230,6 +233,16 @@ def _retention(deployment: Deployment) -> dg.AssetsDefinition:
             return dg.MaterializeResult(metadata=retention_metadata(prune(catalog)))
 
     return retention
+
+
+def _gates(deployment: Deployment) -> list[dg.AssetsDefinition]:
+    """Each gate after the one before it; the first rests on what was proven."""
+    deps = [dg.AssetKey([deployment.name, thing]) for thing in ("validated_dump", "restore_drill")]
+    gates = []
+    for gate in GATES:
+        gates.append(build_gate(deployment, gate, deps, OWNERS))
+        deps = [gate_key(deployment, gate)]
+    return gates
 
 
 def _freshness(deployment: Deployment, lines: list[str]) -> dg.FreshnessPolicy | None:

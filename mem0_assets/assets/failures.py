@@ -4,7 +4,7 @@ A refused backup fails its run on purpose, and people hear of it as `backup_refu
 entry `incident` says so, so that the same thing is not told a second time as "run failed".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
@@ -23,7 +23,13 @@ def plain_failures(*, incident: str | None) -> Iterator[None]:
         raise failure(str(error), incident, code=error.code) from None
 
 
-def failure(description: str, incident: str | None, *, code: str = "refused") -> dg.Failure:
-    """A failure that no retry mends."""
-    metadata = {"code": code} | ({INCIDENT: incident} if incident else {})
-    return dg.Failure(description, metadata=metadata, allow_retries=False)
+def failure(
+    description: str,
+    incident: str | None,
+    *,
+    code: str = "refused",
+    metadata: Mapping[str, dg.MetadataValue] | None = None,
+) -> dg.Failure:
+    """A failure that no retry mends; `metadata` is what a person should see with it."""
+    told = {"code": code} | ({INCIDENT: incident} if incident else {})
+    return dg.Failure(description, metadata={**told, **(metadata or {})}, allow_retries=False)

@@ -390,6 +390,7 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
     project = open_project(make_deployment(name="prd"), make_deployment(name="test"))
     graph = project.definitions.resolve_asset_graph()
     things = ["memories", "memory_counts", "postgres_backup", "validated_dump", "restore_drill", "retention"]
+    things += ["gate_a", "gate_b", "gate_c", "gate_d"]
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
         f"{name}/{thing}" for name in ("prd", "test") for thing in things
     }
@@ -404,6 +405,10 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
             "validated_dump": {"postgres_backup"},
             "restore_drill": {"validated_dump"},
             "retention": {"validated_dump"},
+            "gate_a": {"validated_dump", "restore_drill"},
+            "gate_b": {"gate_a"},
+            "gate_c": {"gate_b"},
+            "gate_d": {"gate_c"},
         }
 
 
@@ -423,6 +428,7 @@ def test_every_asset_says_whose_it_is_what_it_is_and_who_looks_after_it(project:
         "validated_dump": {"file"},
         "restore_drill": {"postgres"},
         "retention": {"file"},
+        **{f"gate_{letter}": {"approval"} for letter in "abcd"},
     }
     assert not graph.get(dg.AssetKey(["prd", "memories"])).is_materializable
 
@@ -439,6 +445,7 @@ def test_what_reads_one_database_takes_turns_and_so_do_drills(project: Project) 
         "prd__validated_dump": "prd_database",
         "prd__retention": "prd_database",
         "prd__restore_drill": "scratch_server",
+        **{f"prd__gate_{letter}": None for letter in "abcd"},
         "prd_backup_checks": "prd_database",
         "prd_count_checks": None,
         "prd_health_checks": None,
