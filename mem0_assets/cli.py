@@ -147,7 +147,7 @@ def accept(
     reason: Annotated[str, typer.Option(help="Why it is meant; kept in the catalog.")],
     backup: Annotated[str | None, typer.Option(help="The quarantined backup that is meant.")] = None,
     identity: Annotated[bool, typer.Option("--identity", help="The live database is meant to be this one.")] = False,
-    history: Annotated[bool, typer.Option("--history", help="What the last drill missed is meant to be gone.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="What mem0's history misses is meant to be gone.")] = False,
 ) -> None:
     """Your word that a quarantined backup, a changed identity, or a loss that the history shows, is meant."""
     chosen = the_deployment(deployment)
@@ -163,7 +163,7 @@ def accept(
     speaker.result({"accepted": accepted, "by": by, "reason": reason})
     speaker.verdict(True, f"accepted by {by}: {accepted}")
     if history:
-        speaker.line(f"  The alert ends with the next drill: mem0-assets drill {chosen.name}")
+        speaker.line(f"  A failed drill's alert ends with the next one: mem0-assets drill {chosen.name}")
 
 
 @app.command()

@@ -23,12 +23,13 @@ def make_history(path: Path, rows: Iterable[Row] = (), *, layout: str = NOW) -> 
     return path
 
 
-def add_rows(path: Path, rows: Iterable[Row]) -> None:
+def add_rows(path: Path, rows: Iterable[Row], *, at: str | None = None) -> None:
+    """Append these rows, created `at` this time."""
     with closing(sqlite3.connect(path)) as database, database:
         columns = [row[1] for row in database.execute("PRAGMA table_info(history)")]
         text = "new_memory" if "new_memory" in columns else "new_value"
-        insert = f"INSERT INTO history (id, memory_id, event, {text}, is_deleted) VALUES (?, ?, ?, ?, ?)"
-        database.executemany(insert, ((str(uuid.uuid4()), *row, int(row[1] == "DELETE")) for row in rows))
+        insert = f"INSERT INTO history (id, memory_id, event, {text}, is_deleted, created_at) VALUES (?, ?, ?, ?, ?, ?)"
+        database.executemany(insert, ((str(uuid.uuid4()), *row, int(row[1] == "DELETE"), at) for row in rows))
 
 
 def many(count: int) -> Iterable[Row]:

@@ -18,6 +18,8 @@ TITLES: dict[str, str] = {
     "namespace_dropped": "a namespace dropped",
     "below_baseline": "memory count below the baseline",
     "identity_changed": "this is another database",
+    "writes_dropped": "writes are DROPPED",
+    "writes_stopped": "no new memories",
     "mem0_server_down": "the mem0 server is down",
     "mem0_server_endpoint": "the mem0 server answers wrongly",
     "postgresql_down": "database unreachable",

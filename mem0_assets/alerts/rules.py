@@ -32,6 +32,8 @@ Kind = Literal[
     "namespace_dropped",
     "below_baseline",
     "identity_changed",
+    "writes_dropped",
+    "writes_stopped",
     "mem0_server_down",
     "mem0_server_endpoint",
     "postgresql_down",
@@ -55,7 +57,7 @@ Kind = Literal[
 ]
 
 # Which rules looked: an incident ends only when the rules that saw it look again and do not find it.
-Scope = Literal["reach", "memories", "backups", "drills", "health", "runs", "checks", "alerts"]
+Scope = Literal["reach", "memories", "writes", "backups", "drills", "health", "runs", "checks", "alerts"]
 
 # An attempt that came to this has made nothing that could be judged: it failed, and was not refused.
 MADE_NOTHING: frozenset[str] = frozenset(

@@ -25,13 +25,16 @@ from mem0_assets.alerts.rules import (
 )
 from mem0_assets.alerts.telegram import Telegram
 from mem0_assets.alerts.text import Text
-from mem0_assets.backups.backup import standard_of
+from mem0_assets.alerts.write_rules import judge_writes
+from mem0_assets.backups.backup import accepted_losses, standard_of
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.claims import Standard
 from mem0_assets.backups.files import plain_disk_errors
+from mem0_assets.backups.inventory import Backup
 from mem0_assets.errors import Mem0AssetsError, NotACollectionError, TableMissingError
 from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.live.census import CENSUS_SECONDS, Census, take_census
+from mem0_assets.live.writes import Writes, read_writes
 from mem0_assets.verdicts import Reason, Verdict
 
 logger = logging.getLogger("mem0_assets.alerts")
@@ -45,7 +48,8 @@ UNDELIVERED_SECONDS = 900.0
 class Look:
     """What one look at a deployment saw. `findings` holds, per scope that could look, everything that is wrong.
 
-    `census` is None where the table or the whole database did not answer; then `problem` says why.
+    `census` is None where the table or the whole database did not answer; then `problem` says why. It also says why
+    nothing is known of the writes.
     """
 
     deployment: Deployment
@@ -73,7 +77,32 @@ def look(fleet: Fleet, deployment: Deployment, *, seconds: float = CENSUS_SECOND
     except Mem0AssetsError as error:
         problem = error
         findings["reach"] = [unreachable(deployment, error, fleet.alerts.unreachable_seconds)]
+    else:
+        try:
+            findings["writes"] = _look_at_writes(deployment, census, now, seconds)
+        except Mem0AssetsError as error:  # ends no incident; and what has become of a history, the next backup tells
+            problem = error
     return Look(deployment, now, census, problem, findings | on_disk)
+
+
+def _look_at_writes(deployment: Deployment, census: Census, now: datetime, seconds: float) -> list[Finding]:
+    catalog, writes = Catalog(deployment), read_writes(deployment, seconds=seconds)
+    with plain_disk_errors(catalog.root):
+        since, accepted = _grown_since(catalog.verified(), census, writes), accepted_losses(catalog)
+    return judge_writes(deployment, census, writes, accepted=accepted, grown_since=since, now=now)
+
+
+def _grown_since(verified: Iterable[Backup], census: Census, writes: Writes) -> datetime | None:
+    """When the newest of the backups was made that hold less than there is now: after it something was written."""
+    for backup in verified:
+        history = backup.manifest.history if backup.manifest else None
+        if writes.newest_row is None or history is None:
+            grown = backup.total is not None and backup.total < census.total
+        else:
+            grown = history.copy.newest_row < writes.newest_row
+        if grown:
+            return backup.created_at
+    return None
 
 
 def look_at_disk(deployment: Deployment) -> dict[Scope, list[Finding]]:

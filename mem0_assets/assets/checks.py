@@ -48,6 +48,10 @@ COUNT_CHECKS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("count_dropped", "namespace_gone", "namespace_dropped"),
     ),
     "same_identity": ("It is the same database as before.", ("identity_changed",)),
+    "writes_arrive": (
+        "What mem0 says it wrote is there, and new memories come as they usually do.",
+        ("writes_dropped", "writes_stopped"),
+    ),
 }
 
 
@@ -116,7 +120,7 @@ def _results(seen: Look) -> dict[str, dict[str, Any]]:
     results = {}
     for name in COUNT_CHECKS:
         wrong = findings_of(seen, name)
-        if seen.census or wrong or name == "reachable":
+        if wrong or name == "reachable" or ("writes" in seen.findings if name == "writes_arrive" else seen.census):
             severity = dg.AssetCheckSeverity.ERROR if wrong else dg.AssetCheckSeverity.WARN
             results[name] = {"passed": not wrong, "severity": severity, "description": " ".join(wrong) or None}
     return results

@@ -22,8 +22,9 @@ from mem0_assets.backups.manifest import Manifest, ManifestError, read_manifest
 from mem0_assets.backups.validation import verify_files
 from mem0_assets.errors import Mem0AssetsError, RefusedError
 from mem0_assets.fleet import Deployment, Tier
-from mem0_assets.live.census import take_census
+from mem0_assets.live.census import CENSUS_SECONDS, take_census
 from mem0_assets.live.identity import Identity
+from mem0_assets.live.writes import missing_writes
 from mem0_assets.timetable import due_tiers
 from mem0_assets.verdicts import ACCEPTABLE, Verdict, refused
 
@@ -161,18 +162,24 @@ def accept_identity(catalog: Catalog, *, by: str, reason: str) -> Identity:
 
 
 def accept_history(catalog: Catalog, *, by: str, reason: str) -> int:
-    """A person's word that the memories which the last drill found lost, by mem0's history, are meant to be gone; how many.
+    """A person's word that memories which mem0's history knows, and the collection has not, are meant to be gone; how many.
 
-    Of these memories, by their ids: what is lost later is told. The next drill is the first to know it.
-    Raises RefusedError where the last drill found none: there is nothing to accept.
+    Those that the last drill missed, and those that are missing live, by their ids: what is lost later is told. The next
+    drill, and the next look, are the first to know it. Raises RefusedError where none is missing, and UnreachableError.
     """
+    missing = missing_writes(catalog.deployment, seconds=CENSUS_SECONDS)
     with catalog.locked(), plain_disk_errors(catalog.root):
-        last = catalog.last_drill()
-        lost = last.get("lost", []) if last else []
+        last, known = catalog.last_drill(), accepted_losses(catalog)
+        lost = [one for one in dict.fromkeys([*(last.get("lost", []) if last else []), *missing]) if one not in known]
         if not lost:
-            raise RefusedError("the last drill found no memory lost by the history: there is nothing to accept")
+            raise RefusedError("no memory is missing by the history, live or in the last drill: nothing to accept")
         catalog.journal.record("history_accepted", memories=lost, by=by, reason=reason)
     return len(lost)
+
+
+def accepted_losses(catalog: Catalog) -> set[str]:
+    """The ids of the memories of which a person said that they are meant to be gone, whatever mem0's history says."""
+    return {memory for word in catalog.journal.events("history_accepted") for memory in word["memories"]}
 
 
 def tiers_of(catalog: Catalog, wanted: Iterable[Tier]) -> list[Tier]:

@@ -15,11 +15,11 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, UnreachableError
@@ -37,6 +37,9 @@ GROWTH = 4
 TEXT_COLUMNS = ("new_memory", "new_value")
 TABLE = "history"
 MOST_FINDINGS = 3
+TAIL_ROWS = 1000
+
+Seen = TypeVar("Seen")
 
 
 class HistoryMissingError(Mem0AssetsError):
@@ -73,19 +76,51 @@ class Event:
     text_md5: str | None
 
 
+@dataclass(frozen=True)
+class LiveEvent:
+    """One row of a live history. `times`: its created_at and updated_at as they stand there, where it has them."""
+
+    row: int
+    memory_id: str
+    event: str
+    times: tuple[str, ...]
+
+
 def newest_row(path: Path, *, seconds: float = BUSY_SECONDS) -> int:
     """The largest rowid of a live history, 0 where it is empty. Read before a snapshot of PostgreSQL is taken, it says
     which rows that snapshot must reflect: mem0 commits to PostgreSQL first and writes the history after it.
 
     Raises HistoryMissingError, HistoryDamagedError, and UnreachableError where nothing could be learnt.
     """
+    return _look(path, seconds, lambda live: _number(live, f"SELECT coalesce(max(rowid), 0) FROM {TABLE}"))
+
+
+def read_tail(path: Path, *, stride: int = 1, seconds: float = BUSY_SECONDS) -> list[LiveEvent]:
+    """Of the newest rows of a live history every `stride`-th, TAIL_ROWS at most, oldest first.
+
+    Each row is found by its number, so that it takes 10 ms of however long a history, and only for those mem0 cannot
+    write. Rows that name no memory are left out. Raises what `newest_row` raises.
+    """
+    query = f"""
+        WITH RECURSIVE spots (row) AS (
+            SELECT max(rowid) FROM {TABLE} UNION ALL SELECT row - :stride FROM spots WHERE row > :stride LIMIT {TAIL_ROWS}
+        )
+        SELECT row, CAST(memory_id AS TEXT), CAST(event AS TEXT), CAST(created_at AS TEXT), CAST(updated_at AS TEXT)
+          FROM spots JOIN {TABLE} ON rowid = row WHERE memory_id IS NOT NULL ORDER BY row
+    """
+    rows = _look(path, seconds, lambda live: live.execute(query, {"stride": stride}).fetchall())
+    return [LiveEvent(row, memory, event or "", tuple(at for at in times if at)) for row, memory, event, *times in rows]
+
+
+def _look(path: Path, seconds: float, read: Callable[[sqlite3.Connection], Seen]) -> Seen:
+    """What `read` finds in a live history, as soon as no writer holds it."""
     until = time.monotonic() + seconds
     _require_file(path)
     while True:
         try:
             with _plain_errors(path, seconds), closing(_open(path, "mode=ro")) as live:
                 _text_column(live, path)
-                return _number(live, f"SELECT coalesce(max(rowid), 0) FROM {TABLE}")
+                return read(live)
         except _StandsStillError:
             if time.monotonic() > until:
                 raise

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from mem0_assets.backups.backup import accepted_losses
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import make_folder, plain_disk_errors
 from mem0_assets.backups.formats.damage import DumpDamage
@@ -178,8 +179,8 @@ def _replay_history(server: EmbeddedServer, catalog: Catalog, backup: Backup) ->
         return None
     copy = backup.path / manifest.files_of("history")[0].path
     with connect_scratch(server) as connection, answers_within(connection, CHECK_SECONDS):
-        accepted = {memory for word in catalog.journal.events("history_accepted") for memory in word["memories"]}
-        return compare_history(connection, manifest.census.collection, copy, manifest.history.settled, accepted)
+        settled, accepted = manifest.history.settled, accepted_losses(catalog)
+        return compare_history(connection, manifest.census.collection, copy, settled, accepted)
 
 
 def _judge_history(catalog: Catalog, backup: Backup, report: HistoryReport) -> tuple[Verdict, list[str]]:

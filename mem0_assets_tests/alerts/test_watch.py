@@ -15,14 +15,16 @@ from mem0_assets.alerts.outbox import Outbox
 from mem0_assets.alerts.rules import Finding
 from mem0_assets.alerts.text import Text
 from mem0_assets.alerts.watch import channel_of, deliver, last_proof, look, observe, observe_delivery, report, tell
-from mem0_assets.backups.backup import make_backup
+from mem0_assets.backups.backup import accept_history, make_backup
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.fleet import Alerting, Deployment, Fleet, TelegramSettings
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
+from mem0_assets_tests.histories import make_history
 from mem0_assets_tests.telegram_stub import TelegramStub, close_connection
 
 MakeFleet = Callable[..., Fleet]
 
+PHANTOM = "0aaaaaaa-0000-4000-8000-000000000001"
 ZERO = Finding("count", "count_zero", "critical", "no memories at all", "cat RESTORE.md")
 
 
@@ -77,7 +79,7 @@ def kinds(fleet: Fleet, deployment: Deployment) -> dict[str, list[str]]:
     return {scope: [one.kind for one in findings if not one.implied] for scope, findings in found.items()}
 
 
-FINE: dict[str, list[str]] = {"reach": [], "memories": [], "backups": [], "drills": []}
+FINE: dict[str, list[str]] = {"reach": [], "memories": [], "writes": [], "backups": [], "drills": []}
 
 
 def test_a_deployment_that_is_well_and_backed_up_has_no_findings(backed_up: Deployment, make_fleet: MakeFleet) -> None:
@@ -102,7 +104,8 @@ def test_an_emptied_table_is_zero_at_the_next_look(backed_up: Deployment, make_f
 
 def test_a_dropped_table_is_a_loss_and_not_an_outage(backed_up: Deployment, make_fleet: MakeFleet) -> None:
     run_sql(backed_up, "DROP TABLE memories")
-    assert kinds(make_fleet(backed_up), backed_up) == {**FINE, "memories": ["table_missing"]}
+    unseen = {scope: found for scope, found in FINE.items() if scope != "writes"}
+    assert kinds(make_fleet(backed_up), backed_up) == {**unseen, "memories": ["table_missing"]}
     seen = look(make_fleet(backed_up), backed_up)
     assert seen.census is None
     assert seen.problem is not None
@@ -146,6 +149,67 @@ def test_a_count_of_zero_is_seen_although_the_backups_cannot_be_read(
     deployment = make_deployment({})
     (deployment.backups / "catalog.jsonl").mkdir(parents=True)
     assert kinds(make_fleet(deployment), deployment)["memories"] == ["count_zero"]
+
+
+@pytest.fixture
+def with_history(make_deployment: MakeDeployment, tmp_path: Path) -> Deployment:
+    """A deployment with one verified backup whose history knows a memory that is nowhere."""
+    history = make_history(tmp_path / "history.db", [(PHANTOM, "ADD", "dropped")])
+    deployment = make_deployment(stores={"history": str(history)})
+    assert make_backup(deployment).verdict.ok
+    return deployment
+
+
+def test_a_write_that_vanished_is_seen_at_the_next_look_until_it_is_accepted(
+    with_history: Deployment, make_fleet: MakeFleet
+) -> None:
+    fleet = make_fleet(with_history)
+    (told,) = observe(fleet, with_history, look(fleet, with_history).findings)
+    assert (told.change, told.incident.scope, told.incident.kind) == ("opened", "writes", "writes_dropped")
+    assert PHANTOM in told.incident.what
+    assert accept_history(Catalog(with_history), by="mark", reason="the embedder was switched") == 1
+    (told,) = observe(fleet, with_history, look(fleet, with_history).findings)
+    assert told.change == "over"
+
+
+def test_a_history_that_is_not_there_ends_no_incident_of_the_writes(
+    with_history: Deployment, make_fleet: MakeFleet
+) -> None:
+    fleet = make_fleet(with_history)
+    observe(fleet, with_history, look(fleet, with_history).findings)
+    assert with_history.stores.history
+    with_history.stores.history.unlink()
+    seen = look(fleet, with_history)
+    assert seen.census is not None
+    assert "writes" not in seen.findings
+    assert "history.db" in str(seen.problem)
+    assert observe(fleet, with_history, seen.findings) == []
+    assert [one.kind for one in IncidentBook(with_history.backups).open()] == ["writes_dropped"]
+
+
+def write_hourly(deployment: Deployment, *, until: datetime) -> None:
+    """Memories of forty days, one each hour."""
+    run_sql(
+        deployment,
+        "INSERT INTO memories (id, payload) SELECT gen_random_uuid(), jsonb_build_object('created_at', at)"
+        f" FROM generate_series('{until.isoformat()}'::timestamptz - interval '40 days',"
+        f" '{until.isoformat()}'::timestamptz, interval '1 hour') AS at",
+    )
+
+
+def test_memories_that_stopped_coming_are_a_warning(make_deployment: MakeDeployment, make_fleet: MakeFleet) -> None:
+    deployment = make_deployment({})
+    write_hourly(deployment, until=datetime.now(UTC) - timedelta(days=2))
+    assert kinds(make_fleet(deployment), deployment)["writes"] == ["writes_stopped"]
+
+
+def test_memories_that_are_still_coming_are_none_whatever_time_they_are_given(
+    make_deployment: MakeDeployment, make_fleet: MakeFleet
+) -> None:
+    deployment = make_deployment()
+    assert make_backup(deployment).verdict.ok
+    write_hourly(deployment, until=datetime.now(UTC) - timedelta(days=300))
+    assert kinds(make_fleet(deployment), deployment)["writes"] == []
 
 
 def test_an_incident_reaches_the_chat_once(

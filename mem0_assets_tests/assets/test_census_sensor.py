@@ -21,7 +21,7 @@ from mem0_assets_tests.assets.conftest import CALM, OpenProject, Project
 from mem0_assets_tests.conftest import DIMENSIONS, SMALL, MakeDeployment, open_connection, run_sql
 from mem0_assets_tests.telegram_stub import TelegramStub, forbidden
 
-COUNT_CHECKS = {"reachable", "has_memories", "not_dropped", "same_identity"}
+COUNT_CHECKS = {"reachable", "has_memories", "not_dropped", "same_identity", "writes_arrive"}
 TOTAL = sum(SMALL.values())
 LOSE_ALL = "DELETE FROM memories"
 LOSE_ONE = "DELETE FROM memories WHERE ctid = (SELECT ctid FROM memories LIMIT 1)"

@@ -74,6 +74,13 @@ def test_healthy_counts_pass_every_check(make_deployment: MakeDeployment, open_p
     assert evaluations(project) == dict.fromkeys(COUNT_CHECKS, (True, None))
 
 
+def test_of_writes_that_could_not_be_looked_at_nothing_is_claimed(
+    make_deployment: MakeDeployment, open_project: OpenProject
+) -> None:
+    project = open_project(make_deployment(limits=CALM, stores={"history": "/nowhere/history.db"}))
+    assert evaluations(project) == dict.fromkeys(COUNT_CHECKS.keys() - {"writes_arrive"}, (True, None))
+
+
 @pytest.mark.parametrize(
     ("statement", "failing"),
     [

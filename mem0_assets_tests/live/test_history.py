@@ -24,6 +24,7 @@ from mem0_assets.live.history import (
     newest_row,
     read_copy,
     read_events,
+    read_tail,
 )
 from mem0_assets_tests.histories import NOW, OLD, add_rows, make_history, many
 from mem0_assets_tests.small_disk import small_disk
@@ -456,3 +457,36 @@ def test_a_writer_beside_twenty_copies_never_meets_a_locked_database(live: Path,
         writer.stop.set()
         writer.join()
     assert writer.error is None, "mem0 would have stored a memory without its history"
+
+
+def test_the_tail_is_the_newest_thousand_rows_and_changes_nothing(live: Path) -> None:
+    make_history(live, many(1200))
+    add_rows(live, [("a", "DELETE", None)], at="2026-01-03T13:31:02+00:00")
+    before = files_of(live.parent)
+    tail = read_tail(live)
+    assert [event.row for event in tail] == list(range(202, 1202))
+    assert (tail[-1].memory_id, tail[-1].event, tail[-1].times) == ("a", "DELETE", ("2026-01-03T13:31:02+00:00",))
+    assert tail[0].times == ()
+    assert files_of(live.parent) == before
+
+
+def test_a_tail_in_strides_reaches_further_back(live: Path) -> None:
+    make_history(live, many(2500))
+    assert [event.row for event in read_tail(live, stride=1000)] == [500, 1500, 2500]
+
+
+def test_a_tail_passes_over_rows_that_are_gone_and_those_without_a_memory(live: Path) -> None:
+    make_history(live, many(5))
+    with closing(sqlite3.connect(live)) as database, database:
+        database.execute("DELETE FROM history WHERE rowid = 2")
+        database.execute("UPDATE history SET memory_id = NULL WHERE rowid = 4")
+    assert [event.row for event in read_tail(live)] == [1, 3, 5]
+
+
+def test_an_empty_history_has_no_tail(live: Path) -> None:
+    assert read_tail(make_history(live)) == []
+
+
+def test_the_tail_of_a_history_that_is_not_there_is_no_empty_one(live: Path) -> None:
+    with pytest.raises(HistoryMissingError):
+        read_tail(live)

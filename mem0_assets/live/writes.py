@@ -1,0 +1,150 @@
+"""Whether what mem0 says it wrote is there, and when it wrote: the history's newest rows beside the memories.
+
+mem0 2.0.0 to 2.2.0 and 1.0.11 answer "added", and write it into their history, although PostgreSQL refused the memory: an
+embedder that was switched to other dimensions (mem0ai/mem0#4985). No count falls by that, and nobody notices.
+"""
+
+import time
+import uuid
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from psycopg import sql
+
+from mem0_assets.fleet import Deployment, Postgres
+from mem0_assets.live.history import LiveEvent, read_tail
+from mem0_assets.live.postgres import SCHEMA, Connection, connect
+
+HISTORY_SECONDS = 2.0
+# mem0 deletes from PostgreSQL first and writes the history after it, some milliseconds later.
+IN_FLIGHT_SECONDS = 1.0
+# Beside the newest 1,000 rows of a history: these reach back over the newest 512,000, a few weeks of 10,000 a day.
+STRIDES = (8, 64, 512)
+# The usual pace is read anew as often as this: of memories without a history it takes 0.15 s for 100,000.
+PACE_SECONDS = 900.0
+MOST_HOURS = 1500
+
+_HELD = sql.SQL("SELECT id::text AS id FROM {} WHERE id = ANY (%s::uuid[])")
+# Every table here whose rows may be memories: one history may be written for several collections.
+_COLLECTIONS = """
+    SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = %s AND c.relkind = 'r' AND has_table_privilege(c.oid, 'SELECT')
+       AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'id' AND a.atttypid = 'uuid'::regtype)
+       AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'payload' AND NOT a.attisdropped)
+"""
+# The last write of each hour, by its text: what is no time ("yesterday"), or lies in the future, sorts behind the bound.
+_PACE = sql.SQL(
+    """
+    SELECT max(at) AS at FROM (SELECT (payload->>'created_at') COLLATE "C" AS at FROM {}) AS memories
+     WHERE at < %s GROUP BY left(at, 13) ORDER BY 1 DESC LIMIT %s
+    """
+)
+
+
+@dataclass(frozen=True)
+class Writes:
+    """What a look at a deployment's writes saw.
+
+    `missing`: the ids that the history's newest rows call alive and that are in no collection, the newest last.
+    `times`: when something was written, as mem0 noted it, once per hour and in no order: enough to tell the usual pace.
+    `newest_row` is the history's; None where fleet.yaml names no history.
+    """
+
+    newest_row: int | None
+    missing: tuple[str, ...]
+    times: tuple[str, ...]
+
+
+def read_writes(deployment: Deployment, *, seconds: float) -> Writes:
+    """Look at the newest writes, within about `seconds`. Without a history nothing can be missing, and `times` are the
+    memories' own.
+
+    Raises UnreachableError, HistoryMissingError and HistoryDamagedError: then nothing is known.
+    """
+    history, postgres, turn = deployment.stores.history, deployment.postgres, int(time.monotonic() / PACE_SECONDS)
+    if history is None:
+        return Writes(None, (), _times_of_memories(postgres, seconds, turn))
+    tail = read_tail(history, seconds=HISTORY_SECONDS)
+    missing = _missing(postgres, history, tail, seconds)
+    return Writes(tail[-1].row if tail else 0, missing, _once_per_hour(tail) + _older_times(history, turn))
+
+
+def missing_writes(deployment: Deployment, *, seconds: float) -> tuple[str, ...]:
+    """The `missing` of `read_writes` alone."""
+    history = deployment.stores.history
+    if history is None:
+        return ()
+    return _missing(deployment.postgres, history, read_tail(history, seconds=HISTORY_SECONDS), seconds)
+
+
+def _missing(postgres: Postgres, history: Path, tail: list[LiveEvent], seconds: float) -> tuple[str, ...]:
+    """What is missing twice, with a moment in between: a deletion whose history was not written yet is then."""
+    alive = _alive(tail)
+    missing = _not_held(postgres, alive, seconds)
+    if missing:
+        time.sleep(IN_FLIGHT_SECONDS)
+        still = set(_alive(read_tail(history, seconds=HISTORY_SECONDS)))
+        missing = _not_held(postgres, [one for one in missing if one in still], seconds)
+    return tuple(missing)
+
+
+def _alive(tail: list[LiveEvent]) -> list[str]:
+    """The ids whose last event is no deletion, in the order of their last events."""
+    last: dict[str, str] = {}
+    for event in tail:
+        memory = _as_uuid(event.memory_id)
+        if memory:
+            last.pop(memory, None)
+            last[memory] = event.event
+    return [memory for memory, event in last.items() if event != "DELETE"]
+
+
+def _as_uuid(memory_id: str) -> str | None:
+    """As PostgreSQL writes it; None for what cannot be the id of a memory in it."""
+    try:
+        return str(uuid.UUID(memory_id))
+    except ValueError:
+        return None
+
+
+def _not_held(postgres: Postgres, ids: list[str], seconds: float) -> list[str]:
+    """Those of `ids` that are in no collection of the database."""
+    if not ids:
+        return []
+    with connect(postgres, seconds=seconds) as connection:
+        missing = _without(connection, postgres.collection, ids)
+        if missing:
+            others = [row["relname"] for row in connection.execute(_COLLECTIONS, (SCHEMA,)).fetchall()]
+            for name in others:
+                missing = _without(connection, name, missing)
+    return missing
+
+
+def _without(connection: Connection, collection: str, ids: Collection[str]) -> list[str]:
+    rows = connection.execute(_HELD.format(sql.Identifier(SCHEMA, collection)), (list(ids),)).fetchall()
+    held = {row["id"] for row in rows}
+    return [one for one in ids if one not in held]
+
+
+@lru_cache(maxsize=256)
+def _older_times(history: Path, turn: int) -> tuple[str, ...]:
+    """When the history's older rows were written. `turn` is the quarter of an hour for which this is remembered."""
+    tails = (read_tail(history, stride=stride, seconds=HISTORY_SECONDS) for stride in STRIDES)
+    return _once_per_hour(event for tail in tails for event in tail)
+
+
+def _once_per_hour(events: Iterable[LiveEvent]) -> tuple[str, ...]:
+    """Of the times of each hour the last: a thousand writes of one minute are one."""
+    return tuple({at[:13]: at for at in sorted(at for event in events for at in event.times)}.values())
+
+
+@lru_cache(maxsize=256)
+def _times_of_memories(postgres: Postgres, seconds: float, turn: int) -> tuple[str, ...]:
+    """When memories were created: of each hour the last one. Remembered for this `turn`, as it reads every payload."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    query = _PACE.format(sql.Identifier(SCHEMA, postgres.collection))
+    with connect(postgres, seconds=seconds) as connection:
+        return tuple(row["at"] for row in connection.execute(query, (tomorrow, MOST_HOURS)).fetchall())
