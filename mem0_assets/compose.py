@@ -83,7 +83,7 @@ class Compose:
         self.variables = read_env(env_file) if env_file else {}
         self.notes: list[str] = []
         content = _read_yaml(path)
-        self._name = str(content.get("name") or "")
+        self._name, self._volumes = str(content.get("name") or ""), content.get("volumes")
         services = content.get("services")
         if not isinstance(services, dict):
             raise self.error("services", "must hold the services by name", "Is this the compose file of mem0?")
@@ -96,12 +96,21 @@ class Compose:
         """`prd`, `test`, ... where the file is named for it, like docker-compose.prd.yml."""
         return _stage_of_file(self.path)
 
-    def project(self) -> str:
-        """What Docker Compose calls these services together, unless `-p` said otherwise when they were started."""
+    def project(self, running: str | None = None) -> str:
+        """What Docker Compose calls these services together: what the files say, else what they are `running` as, else the
+        name of their folder. (Unless `-p` said otherwise when they were started.)
+        """
         name = self.variables.get("COMPOSE_PROJECT_NAME")
         with suppress(ValueError):
             name = name or _expanded(self._name, self.variables, [])
-        return name or re.sub(r"[^a-z0-9_-]", "", self.path.parent.name.lower()).lstrip("_-")
+        return name or running or re.sub(r"[^a-z0-9_-]", "", self.path.parent.name.lower()).lstrip("_-")
+
+    def volume(self, name: str, project: str | None) -> str:
+        """What Docker calls this volume of the file: after its project, unless it has a name of its own."""
+        settings = self._volumes.get(name) if isinstance(self._volumes, dict) else None
+        own = settings.get("name") if isinstance(settings, dict) else None
+        external = isinstance(settings, dict) and settings.get("external") == "true"
+        return str(own) if own else name if external or not project else f"{project}_{name}"
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -274,6 +283,16 @@ class Service:
         """Whether anything is said of a password, and be it that none is needed."""
         said = self.environment.keys() & {PASSWORD, "POSTGRES_PASSWORD_FILE"}
         return bool(said) or self.value("POSTGRES_HOST_AUTH_METHOD") == "trust"
+
+    def mounts(self) -> Iterator[tuple[str, str]]:
+        """What is mounted: a folder or a volume's name in this file (empty: a new volume each time), and where to."""
+        for entry in self._list("volumes"):
+            if isinstance(entry, dict):
+                source, target = (self.expand("volumes", str(entry.get(key) or "")) for key in ("source", "target"))
+                yield source, target
+            else:
+                source, colon, rest = self.expand("volumes", str(entry)).partition(":")
+                yield (source, rest.partition(":")[0]) if colon else ("", source)
 
     def _list(self, key: str) -> list[Any]:
         value = self._raw.get(key) or []

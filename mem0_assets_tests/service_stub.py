@@ -156,6 +156,8 @@ class Mem0Stub(ServiceStub):
         self.key = key
         self.users = 1
         self.database_up = True
+        self.configuration: dict[str, Any] | None = None  # what GET /configure answers; None as in 1.x, which has none
+        self.memories: dict[str, Any] = {}  # by id, as GET /memories/{id} answers
         self.dead_connections = 0  # the next so many calls meet a connection that PostgreSQL's restart has cut
         self.configuration: dict[str, Any] | None = None  # what GET /configure answers
         self.held: dict[tuple[str, str], str] = {}  # a memory's text by its scope, like ("user_id", "alice")
@@ -176,7 +178,16 @@ class Mem0Stub(ServiceStub):
                 return 200, {"results": [{"memory": self.held[scope]}]}
             down = (502, {"detail": "The memory database is unreachable.", "code": "datastore_unavailable"})
             return (200, {"results": []}) if up else (down if self.version == 2 else (500, {"detail": "refused"}))
-        return NOT_FOUND
+        return self._told_with_key(path, secret)
+
+    def _told_with_key(self, path: str, secret: str | None) -> tuple[int, Any]:
+        if path != "/configure" and not path.startswith("/memories/"):
+            return NOT_FOUND
+        if self.key not in (None, secret):
+            return 401, {"detail": "Invalid API key."}
+        if path == "/configure":
+            return (200, self.configuration) if self.configuration else (405, {"detail": "Method Not Allowed"})
+        return 200, self.memories.get(path.rpartition("/")[2])
 
     def _met_a_dead_connection(self) -> bool:
         self.dead_connections -= 1

@@ -51,7 +51,8 @@ class Mount:
 
 @dataclass(frozen=True)
 class Container:
-    """One container. `ports` maps each port inside to where the host publishes it; `project` is compose's.
+    """One container. `ports` maps each port inside to where the host publishes it; `project` is compose's, and `folder`
+    is where compose was run. `image` is a name that may mean another image tomorrow, `image_id` is the image.
 
     `environment` is what it was started with, secrets and all: for comparing, and left out of every text.
     """
@@ -68,6 +69,8 @@ class Container:
     networks: tuple[str, ...] = ()
     project: str | None = None
     service: str | None = None
+    image_id: str = ""
+    folder: Path | None = None
 
 
 class Docker:
@@ -81,6 +84,15 @@ class Docker:
         with _plain_errors(name):
             return _read(self._client.api.inspect_container(name))
 
+    def image_environment(self, container: Container) -> dict[str, str]:
+        """What the container's image sets where nobody else does; nothing where the image is gone. Raises as `inspect`."""
+        try:
+            with _plain_errors(container.image):
+                image = self._client.api.inspect_image(container.image_id)  # type: ignore[no-untyped-call]
+                return _environment(image["Config"].get("Env"))
+        except ContainerMissingError:
+            return {}
+
     def stop(self, name: str) -> None:
         """Stop a container, and wait until it stands. One that stands already is left as it is. Raises as `inspect`."""
         with _plain_errors(name):
@@ -93,19 +105,19 @@ class Docker:
 
 
 @contextmanager
-def docker_of(containers: Containers) -> Iterator[Docker]:
-    """The Docker at `docker_url`, else at $DOCKER_HOST, else at the usual socket. Raises DockerUnreachableError."""
+def docker_of(containers: Containers, *, seconds: int = ANSWER_SECONDS + STOP_SECONDS) -> Iterator[Docker]:
+    """The Docker at `docker_url`, else at $DOCKER_HOST, else at the usual socket; each answer within `seconds`, which by
+    default leave time for a stop. Raises DockerUnreachableError.
+    """
     with _plain_errors(None):
-        client = _connected(containers.docker_url)
+        client = _connected(containers.docker_url, seconds)
     try:
         yield Docker(client)
     finally:
         client.close()
 
 
-def _connected(url: str | None) -> docker.DockerClient:
-    # STOP_SECONDS is waited for inside one request.
-    timeout = ANSWER_SECONDS + STOP_SECONDS
+def _connected(url: str | None, timeout: int) -> docker.DockerClient:
     client = docker.DockerClient(base_url=url, timeout=timeout) if url else docker.from_env(timeout=timeout)
     client.ping()
     return client
@@ -140,13 +152,19 @@ def _read(content: dict[str, Any]) -> Container:
         running=bool(state["Running"]) and not state.get("Paused"),
         created_at=_moment(content.get("Created")),
         started_at=_moment(state.get("StartedAt")),
-        environment=dict(line.partition("=")[::2] for line in config.get("Env") or ()),
+        environment=_environment(config.get("Env")),
         mounts=tuple(_mount(mount) for mount in content.get("Mounts") or ()),
         ports=_ports(network.get("Ports") or {}),
         networks=tuple(sorted(network.get("Networks") or {})),
         project=labels.get("com.docker.compose.project"),
         service=labels.get("com.docker.compose.service"),
+        image_id=content.get("Image", ""),
+        folder=Path(folder) if (folder := labels.get("com.docker.compose.project.working_dir")) else None,
     )
+
+
+def _environment(lines: list[str] | None) -> dict[str, str]:
+    return dict(line.partition("=")[::2] for line in lines or ())
 
 
 def _mount(mount: dict[str, Any]) -> Mount:
