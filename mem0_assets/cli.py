@@ -26,6 +26,7 @@ from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.legacy import examine_legacy
 from mem0_assets.backups.retention import prune as prune_backups
 from mem0_assets.backups.validation import verify as verify_path
+from mem0_assets.commands.configuration import accept_drift, configuration
 from mem0_assets.commands.context import (
     DeploymentName,
     alerting,
@@ -63,6 +64,7 @@ app.add_typer(alert_app, name="alert")
 app.add_typer(demo_app, name="demo")
 app.command()(gate)
 app.command()(restore)
+app.command()(configuration)
 
 
 @app.callback()
@@ -148,16 +150,19 @@ def accept(
     backup: Annotated[str | None, typer.Option(help="The quarantined backup that is meant.")] = None,
     identity: Annotated[bool, typer.Option("--identity", help="The live database is meant to be this one.")] = False,
     history: Annotated[bool, typer.Option("--history", help="What mem0's history misses is meant to be gone.")] = False,
+    configuration: Annotated[bool, typer.Option("--configuration", help="It is meant as it is now.")] = False,
 ) -> None:
-    """Your word that a quarantined backup, a changed identity, or a loss that the history shows, is meant."""
-    chosen = the_deployment(deployment)
-    if [backup is not None, identity, history].count(True) != 1:
-        raise ConfigurationError("say which: --backup ID, --identity, or --history")
+    """Your word that a quarantined backup, a changed identity, a loss that the history shows, or drift, is meant."""
+    fleet, chosen = fleet_and(deployment)
+    if [backup is not None, identity, history, configuration].count(True) != 1:
+        raise ConfigurationError("say which: --backup ID, --identity, --history, or --configuration")
     catalog, by = Catalog(chosen), getpass.getuser()
     if backup is not None:
         accepted: Any = accept_backup(catalog, backup, by=by, reason=reason).backup
     elif history:
         accepted = {"lost": accept_history(catalog, by=by, reason=reason)}
+    elif configuration:
+        accepted = accept_drift(fleet, chosen, by=by, reason=reason)
     else:
         accepted = accept_identity(catalog, by=by, reason=reason).as_json()
     speaker.result({"accepted": accepted, "by": by, "reason": reason})

@@ -63,10 +63,14 @@ class Port:
 
 @dataclass(frozen=True)
 class Mount:
-    """Where a service's files are. `source`: a file or folder of this machine; None: a volume that only Docker sees."""
+    """Where a service's files are. `source`: a file or folder of this machine; None: a volume that only Docker sees.
+
+    `said` is what the compose file says: a path, a volume's name in that file, or nothing (a new volume each time).
+    """
 
     target: PurePosixPath
     source: Path | None
+    said: str = ""
 
     def is_file(self, name: str) -> bool:
         """Whether it is a file of this machine by this name."""
@@ -237,7 +241,7 @@ class Service:
             # Docker takes what does not begin as a path does for the name of one of its own volumes.
             folder = Path(os.path.expanduser(source)) if source.startswith((".", "/", "~")) else None
             seen = Path(os.path.abspath(self.compose.path.parent / folder)) if folder else None
-            mounts.append(Mount(PurePosixPath(target), seen))
+            mounts.append(Mount(PurePosixPath(target), seen, source))
         return mounts
 
     def container(self) -> str | None:
@@ -283,16 +287,6 @@ class Service:
         """Whether anything is said of a password, and be it that none is needed."""
         said = self.environment.keys() & {PASSWORD, "POSTGRES_PASSWORD_FILE"}
         return bool(said) or self.value("POSTGRES_HOST_AUTH_METHOD") == "trust"
-
-    def mounts(self) -> Iterator[tuple[str, str]]:
-        """What is mounted: a folder or a volume's name in this file (empty: a new volume each time), and where to."""
-        for entry in self._list("volumes"):
-            if isinstance(entry, dict):
-                source, target = (self.expand("volumes", str(entry.get(key) or "")) for key in ("source", "target"))
-                yield source, target
-            else:
-                source, colon, rest = self.expand("volumes", str(entry)).partition(":")
-                yield (source, rest.partition(":")[0]) if colon else ("", source)
 
     def _list(self, key: str) -> list[Any]:
         value = self._raw.get(key) or []

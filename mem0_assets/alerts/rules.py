@@ -51,13 +51,19 @@ Kind = Literal[
     "never_backed_up",
     "drill_failed",
     "drill_overdue",
+    "configuration_changed",
+    "next_start_differs",
+    "not_guarded",
+    "embedder_mismatch",
     "run_failed",
     "check_failed",
     "alerts_undelivered",
 ]
 
 # Which rules looked: an incident ends only when the rules that saw it look again and do not find it.
-Scope = Literal["reach", "memories", "writes", "backups", "drills", "health", "runs", "checks", "alerts"]
+Scope = Literal[
+    "reach", "memories", "writes", "backups", "drills", "health", "configuration", "runs", "checks", "alerts"
+]
 
 # An attempt that came to this has made nothing that could be judged: it failed, and was not refused.
 MADE_NOTHING: frozenset[str] = frozenset(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mem0_assets.alerts.channel import Channel, LogChannel
+from mem0_assets.alerts.configuration_rules import judge_configuration
 from mem0_assets.alerts.incidents import IncidentBook, Notice
 from mem0_assets.alerts.messages import DeploymentReport, incident_text, report_text
 from mem0_assets.alerts.outbox import DeliveryReport, Outbox
@@ -26,6 +27,7 @@ from mem0_assets.alerts.rules import (
 from mem0_assets.alerts.telegram import Telegram
 from mem0_assets.alerts.text import Text
 from mem0_assets.alerts.write_rules import judge_writes
+from mem0_assets.backups.accepted_configuration import configuration_now, drift
 from mem0_assets.backups.backup import accepted_losses, standard_of
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.claims import Standard
@@ -34,6 +36,7 @@ from mem0_assets.backups.inventory import Backup
 from mem0_assets.errors import Mem0AssetsError, NotACollectionError, TableMissingError
 from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.live.census import CENSUS_SECONDS, Census, take_census
+from mem0_assets.live.configuration import Configuration
 from mem0_assets.live.writes import Writes, read_writes
 from mem0_assets.verdicts import Reason, Verdict
 
@@ -119,6 +122,16 @@ def look_at_disk(deployment: Deployment) -> dict[Scope, list[Finding]]:
             }
     except Mem0AssetsError as error:
         return {"backups": [unreadable(deployment, str(error))]}
+
+
+def look_at_configuration(deployment: Deployment) -> tuple[Configuration, list[Finding]]:
+    """What the configuration is now, and what is wrong with it. Apart from `look`: a source that hangs takes its time.
+
+    Raises BusyError, BackupsFolderError, NoSpaceError: then nothing was learnt, and no incident ends.
+    """
+    catalog = Catalog(deployment)
+    now = configuration_now(catalog)
+    return now, judge_configuration(deployment, drift(catalog, now))
 
 
 def _standard(deployment: Deployment) -> tuple[Standard, float | None]:

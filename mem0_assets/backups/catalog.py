@@ -124,7 +124,7 @@ class Catalog:
         """
         busy = f"another backup or prune of {self.deployment.name} has been at work"
         with plain_disk_errors(self.root):
-            self._make_root()
+            self.make_root()
             lock = open(self.root / ".lock", "a+")  # noqa: SIM115 - closed below
         with lock:
             with plain_disk_errors(self.root):
@@ -224,7 +224,8 @@ class Catalog:
         for folder in dated_folders(self.root / SAFETY):
             yield replace(read_backup(folder, None), state="safety")
 
-    def _make_root(self) -> None:
+    def make_root(self) -> None:
+        """The deployment's folder, unless its disk is not there. Raises BackupsFolderError, OSError."""
         above = self.root.parent.parent
         if not above.is_dir():
             raise BackupsFolderError(

@@ -27,6 +27,9 @@ EventKind = Literal[
     "gate_approved",
     "gate_revoked",
     "recovery_stage",
+    "configuration_accepted",
+    "preflight",
+    "postflight",
 ]
 Event = dict[str, Any]
 
@@ -43,6 +46,9 @@ _FACTS: dict[str, set[str]] = {
     "gate_approved": {"gate", "by", "reason", "backup", "evidence"},
     "gate_revoked": {"gate", "by", "reason"},
     "recovery_stage": {"recovery", "stage", "facts"},
+    "configuration_accepted": {"configuration", "by", "reason"},
+    "preflight": {"go", "reasons", "saw"},
+    "postflight": {"verdict", "reasons"},
 }
 
 

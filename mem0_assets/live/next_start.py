@@ -80,7 +80,7 @@ def _port(setting: Setting, service: Service, inside: tuple[int, ...]) -> Settin
 def _mounts(service: Service, running: Container | None) -> list[Mount]:
     folder = (running and running.folder) or service.compose.path.parent
     project = service.compose.project(running.project if running else None)
-    return [_mount(service.compose, source, target, folder, project) for source, target in service.mounts()]
+    return [_mount(service.compose, one.said, str(one.target), folder, project) for one in service.mounts()]
 
 
 def _mount(compose: Compose, source: str, target: str, folder: Path, project: str) -> Mount:
