@@ -1,7 +1,7 @@
 """The roll that a backup carries: written beside its dump, read back, and held against the last verified backup's.
 
-Records (live/roll.py) in gzip, in the order of their ids: two rolls are compared by reading each once, whatever their size.
-100,000 memories take 2.6 MB, as ids and digests cannot be made smaller. A restore does not need it.
+Records (live/roll.py) of 26 bytes in the order of their ids, and nothing else: two rolls are compared by reading each once,
+whatever their size. They are not compressed, as ids and digests are random: gzip saves 2 % of them. A restore needs no roll.
 """
 
 import hashlib
@@ -10,13 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
-from isal import isal_zlib
-
 from mem0_assets.backups.files import HashedFile
-from mem0_assets.backups.formats.bomb import without_bomb
-from mem0_assets.backups.formats.byte_source import ByteSource
-from mem0_assets.backups.formats.compression import gzip_blocks
-from mem0_assets.backups.formats.container import size_of
 from mem0_assets.backups.formats.damage import DumpDamage, damage
 from mem0_assets.backups.formats.file_blocks import Digest, file_blocks
 from mem0_assets.backups.inventory import Backup
@@ -30,8 +24,7 @@ from mem0_assets.live.roll import RECIPE, RECORD, Record, milliseconds, read_rol
 from mem0_assets.live.semantics import EXAMPLES, NIGHTLY, Bounds, Found, GivenUpError, bounded
 from mem0_assets.verdicts import OK, Verdict, refused
 
-ROLL = "roll/roll.gz"
-LEVEL = 2
+ROLL = "roll/roll.bin"
 # Of so many changed memories the ids are kept and looked for in the history; beyond them nothing is an accident.
 MOST_CHANGED = 100_000
 # A touch that lies before the last one by less than this may be another machine's, whose clock differs, or of a clock that
@@ -47,16 +40,12 @@ def write_roll(connection: Connection, census: Census, candidate: Path, bounds: 
     """
     if bounds.texts is not None and census.total > bounds.texts:
         raise GivenUpError(f"there are more than {bounds.texts:,} memories")
-    path, plain = candidate / ROLL, 0
+    path = candidate / ROLL
     path.parent.mkdir()
-    compressor = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, 31)
-    with HashedFile(path) as file:
-        with bounded(connection, bounds.seconds, bounds):
-            for block in read_roll(connection, census.collection):
-                plain += len(block)
-                file.put(compressor.compress(block))
-        file.put(compressor.flush())
-    return BackupFile(ROLL, file.bytes, file.sha256, plain)
+    with HashedFile(path) as file, bounded(connection, bounds.seconds, bounds):
+        for block in read_roll(connection, census.collection):
+            file.put(block)
+    return BackupFile(ROLL, file.bytes, file.sha256, file.bytes)
 
 
 def check_roll(path: Path, memories: int) -> Verdict:
@@ -157,10 +146,10 @@ def _records(path: Path, digest: Digest | None = None) -> Generator[Record, None
     """
     rest = b""
     with closing(file_blocks(path, digest)) as blocks:
-        for block in without_bomb(gzip_blocks(ByteSource(blocks)), size_of(path)):
+        for block in blocks:
             rest += block
             whole = len(rest) - len(rest) % RECORD.size
             yield from RECORD.iter_unpack(rest[:whole])
             rest = rest[whole:]
     if rest:
-        raise damage("corrupt", "the roll ends inside a record")
+        raise damage("truncated", "it ends inside a record")

@@ -66,7 +66,7 @@ def test_a_candidate_is_laid_out_for_stock_programs(make_deployment: MakeDeploym
     program, paths = LAYOUTS[kind]
     dump = [path.format(candidate.name) for path in paths]
     files = sorted(str(path.relative_to(candidate)) for path in candidate.rglob("*") if path.is_file())
-    others = ["roles/roles.sql", "roll/roll.gz"]
+    others = ["roles/roles.sql", "roll/roll.bin"]
     assert files == sorted(["RESTORE.md", "SHA256SUMS", "manifest.json", *others, *dump])
     checked = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=candidate, capture_output=True, text=True, check=True
