@@ -159,7 +159,6 @@ class Mem0Stub(ServiceStub):
         self.configuration: dict[str, Any] | None = None  # what GET /configure answers; None as in 1.x, which has none
         self.memories: dict[str, Any] = {}  # by id, as GET /memories/{id} answers
         self.dead_connections = 0  # the next so many calls meet a connection that PostgreSQL's restart has cut
-        self.configuration: dict[str, Any] | None = None  # what GET /configure answers
         self.held: dict[tuple[str, str], str] = {}  # a memory's text by its scope, like ("user_id", "alice")
 
     def behave(self, path: str, query: dict[str, list[str]], secret: str | None, body: Any) -> tuple[int, Any]:
