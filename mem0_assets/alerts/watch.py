@@ -37,7 +37,7 @@ from mem0_assets.errors import Mem0AssetsError, NotACollectionError, TableMissin
 from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.live.census import CENSUS_SECONDS, Census, take_census
 from mem0_assets.live.configuration import Configuration
-from mem0_assets.live.writes import Writes, read_writes
+from mem0_assets.live.writes import read_writes
 from mem0_assets.verdicts import Reason, Verdict
 
 logger = logging.getLogger("mem0_assets.alerts")
@@ -91,21 +91,14 @@ def look(fleet: Fleet, deployment: Deployment, *, seconds: float = CENSUS_SECOND
 def _look_at_writes(deployment: Deployment, census: Census, now: datetime, seconds: float) -> list[Finding]:
     catalog, writes = Catalog(deployment), read_writes(deployment, seconds=seconds)
     with plain_disk_errors(catalog.root):
-        since, accepted = _grown_since(catalog.verified(), census, writes), accepted_losses(catalog)
+        since, accepted = _grown_since(catalog.verified(), census), accepted_losses(catalog)
     return judge_writes(deployment, census, writes, accepted=accepted, grown_since=since, now=now)
 
 
-def _grown_since(verified: Iterable[Backup], census: Census, writes: Writes) -> datetime | None:
+def _grown_since(verified: Iterable[Backup], census: Census) -> datetime | None:
     """When the newest of the backups was made that hold less than there is now: after it something was written."""
-    for backup in verified:
-        history = backup.manifest.history if backup.manifest else None
-        if writes.newest_row is None or history is None:
-            grown = backup.total is not None and backup.total < census.total
-        else:
-            grown = history.copy.newest_row < writes.newest_row
-        if grown:
-            return backup.created_at
-    return None
+    smaller = (backup.created_at for backup in verified if backup.total is not None and backup.total < census.total)
+    return next(smaller, None)
 
 
 def look_at_disk(deployment: Deployment) -> dict[Scope, list[Finding]]:

@@ -1,12 +1,13 @@
 """Whether what mem0 says it wrote is there, and when it wrote: the history's newest rows beside the memories.
 
-mem0 2.0.0 to 2.2.0 and 1.0.11 answer "added", and write it into their history, although PostgreSQL refused the memory: an
-embedder that was switched to other dimensions (mem0ai/mem0#4985). No count falls by that, and nobody notices.
+mem0 2.0.0 to 2.2.0 answer "added", and write it into their history, although PostgreSQL refused the memory: an embedder that
+was switched to other dimensions (mem0ai/mem0#4985). No count falls by that, and nobody notices. (1.0.11 writes nothing at
+all then: there the pause is all that shows.)
 """
 
 import time
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -28,7 +29,7 @@ PACE_SECONDS = 900.0
 MOST_HOURS = 1500
 
 _HELD = sql.SQL("SELECT id::text AS id FROM {} WHERE id = ANY (%s::uuid[])")
-# Every table here whose rows may be memories: one history may be written for several collections.
+# Every table whose rows may be memories.
 _COLLECTIONS = """
     SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = %s AND c.relkind = 'r' AND has_table_privilege(c.oid, 'SELECT')
@@ -49,11 +50,10 @@ class Writes:
     """What a look at a deployment's writes saw.
 
     `missing`: the ids that the history's newest rows call alive and that are in no collection, the newest last.
-    `times`: when something was written, as mem0 noted it, once per hour and in no order: enough to tell the usual pace.
-    `newest_row` is the history's; None where fleet.yaml names no history.
+    `times`: when memories of this collection were written, as mem0 noted it, once per hour and in no order: enough of them
+    to tell the usual pace.
     """
 
-    newest_row: int | None
     missing: tuple[str, ...]
     times: tuple[str, ...]
 
@@ -66,29 +66,43 @@ def read_writes(deployment: Deployment, *, seconds: float) -> Writes:
     """
     history, postgres, turn = deployment.stores.history, deployment.postgres, int(time.monotonic() / PACE_SECONDS)
     if history is None:
-        return Writes(None, (), _times_of_memories(postgres, seconds, turn))
+        return Writes((), _times_of_memories(postgres, seconds, turn))
+    older = _older_times(postgres, history, seconds, turn)
     tail = read_tail(history, seconds=HISTORY_SECONDS)
-    missing = _missing(postgres, history, tail, seconds)
-    return Writes(tail[-1].row if tail else 0, missing, _once_per_hour(tail) + _older_times(history, turn))
+    alive = _alive(tail)
+    held = _held(postgres, alive, seconds)
+    missing = _missing(postgres, history, [memory for memory in alive if memory not in held], seconds)
+    return Writes(missing, _once_per_hour(tail, held) + older)
 
 
 def missing_writes(deployment: Deployment, *, seconds: float) -> tuple[str, ...]:
     """The `missing` of `read_writes` alone."""
-    history = deployment.stores.history
+    history, postgres = deployment.stores.history, deployment.postgres
     if history is None:
         return ()
-    return _missing(deployment.postgres, history, read_tail(history, seconds=HISTORY_SECONDS), seconds)
+    alive = _alive(read_tail(history, seconds=HISTORY_SECONDS))
+    held = _held(postgres, alive, seconds)
+    return _missing(postgres, history, [memory for memory in alive if memory not in held], seconds)
 
 
-def _missing(postgres: Postgres, history: Path, tail: list[LiveEvent], seconds: float) -> tuple[str, ...]:
-    """What is missing twice, with a moment in between: a deletion whose history was not written yet is then."""
-    alive = _alive(tail)
-    missing = _not_held(postgres, alive, seconds)
+def _missing(postgres: Postgres, history: Path, suspects: list[str], seconds: float) -> tuple[str, ...]:
+    """Those of `suspects` that are nowhere, and still are a moment later, when a deletion has its history."""
+    missing = _nowhere(postgres, suspects, seconds)
     if missing:
         time.sleep(IN_FLIGHT_SECONDS)
-        still = set(_alive(read_tail(history, seconds=HISTORY_SECONDS)))
-        missing = _not_held(postgres, [one for one in missing if one in still], seconds)
+        alive = set(_alive(read_tail(history, seconds=HISTORY_SECONDS)))
+        missing = _nowhere(postgres, [memory for memory in missing if memory in alive], seconds)
     return tuple(missing)
+
+
+def _nowhere(postgres: Postgres, ids: list[str], seconds: float) -> list[str]:
+    """Those of `ids` that are in no collection of the database: one history may be written for several."""
+    if not ids:
+        return []
+    with connect(postgres, seconds=seconds) as connection:
+        names = [row["relname"] for row in connection.execute(_COLLECTIONS, (SCHEMA,)).fetchall()]
+        held = set().union(*(_held_in(connection, name, ids) for name in names))
+    return [memory for memory in ids if memory not in held]
 
 
 def _alive(tail: list[LiveEvent]) -> list[str]:
@@ -110,35 +124,31 @@ def _as_uuid(memory_id: str) -> str | None:
         return None
 
 
-def _not_held(postgres: Postgres, ids: list[str], seconds: float) -> list[str]:
-    """Those of `ids` that are in no collection of the database."""
-    if not ids:
-        return []
+def _held(postgres: Postgres, ids: list[str], seconds: float) -> set[str]:
+    """Those of `ids` that are in the collection."""
     with connect(postgres, seconds=seconds) as connection:
-        missing = _without(connection, postgres.collection, ids)
-        if missing:
-            others = [row["relname"] for row in connection.execute(_COLLECTIONS, (SCHEMA,)).fetchall()]
-            for name in others:
-                missing = _without(connection, name, missing)
-    return missing
+        return _held_in(connection, postgres.collection, ids)
 
 
-def _without(connection: Connection, collection: str, ids: Collection[str]) -> list[str]:
-    rows = connection.execute(_HELD.format(sql.Identifier(SCHEMA, collection)), (list(ids),)).fetchall()
-    held = {row["id"] for row in rows}
-    return [one for one in ids if one not in held]
+def _held_in(connection: Connection, collection: str, ids: list[str]) -> set[str]:
+    rows = connection.execute(_HELD.format(sql.Identifier(SCHEMA, collection)), (ids,)).fetchall()
+    return {row["id"] for row in rows}
 
 
 @lru_cache(maxsize=256)
-def _older_times(history: Path, turn: int) -> tuple[str, ...]:
-    """When the history's older rows were written. `turn` is the quarter of an hour for which this is remembered."""
-    tails = (read_tail(history, stride=stride, seconds=HISTORY_SECONDS) for stride in STRIDES)
-    return _once_per_hour(event for tail in tails for event in tail)
+def _older_times(postgres: Postgres, history: Path, seconds: float, turn: int) -> tuple[str, ...]:
+    """When memories were written further back. `turn` is the quarter of an hour for which this is remembered."""
+    tails = [event for stride in STRIDES for event in read_tail(history, stride=stride, seconds=HISTORY_SECONDS)]
+    return _once_per_hour(tails, _held(postgres, _alive(tails), seconds))
 
 
-def _once_per_hour(events: Iterable[LiveEvent]) -> tuple[str, ...]:
-    """Of the times of each hour the last: a thousand writes of one minute are one."""
-    return tuple({at[:13]: at for at in sorted(at for event in events for at in event.times)}.values())
+def _once_per_hour(events: Iterable[LiveEvent], held: set[str]) -> tuple[str, ...]:
+    """When the memories that are `held` here were written, of each hour the last time: a thousand in a minute are one.
+
+    What was written to another collection, or was deleted since, says nothing of this one.
+    """
+    times = sorted(at for event in events if _as_uuid(event.memory_id) in held for at in event.times)
+    return tuple({at[:13]: at for at in times}.values())
 
 
 @lru_cache(maxsize=256)

@@ -25,11 +25,11 @@ def judge(
 
 
 def missing(*ids: str) -> Writes:
-    return Writes(100, ids, ())
+    return Writes(ids, ())
 
 
 def at(*times: datetime) -> Writes:
-    return Writes(100, (), tuple(time.isoformat() for time in times))
+    return Writes((), tuple(time.isoformat() for time in times))
 
 
 def hours(
@@ -124,8 +124,8 @@ def test_offsets_may_be_mixed_and_a_time_without_one_is_utc() -> None:
 def test_the_future_and_what_is_no_time_say_nothing() -> None:
     times = tuple(spot.isoformat() for spot in hours(NOW - timedelta(days=40), NOW - timedelta(hours=25)))
     odd = ("yesterday", "", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-01-28T00:00:00+00:00")
-    assert [one.kind for one in judge(Writes(100, (), (*odd, *times)))] == ["writes_stopped"]
-    assert judge(Writes(100, (), odd)) == []
+    assert [one.kind for one in judge(Writes((), (*odd, *times)))] == ["writes_stopped"]
+    assert judge(Writes((), odd)) == []
 
 
 def test_times_that_callers_made_up_are_no_alarm_while_the_memories_grow() -> None:
