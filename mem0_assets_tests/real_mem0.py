@@ -1,42 +1,44 @@
-"""The real mem0 client (mem0ai) in a process of its own, asked over a pipe.
+"""The real mem0 client (mem0ai) of any version, in a process of its own, asked over a pipe (mem0_driver.py).
 
-In a process, because importing mem0 writes into a folder of the user's and reads its settings once; here both are the
-test's own. One object per request and answer, each a line of JSON:
-
-    {"database": "mem0", "call": "add", "with": {...}}  ->  {"result": ...}
-
-An error ends the process, with mem0's own traceback on stderr.
+In a process, because importing mem0 writes into a folder of the user's and reads its settings once, and because two
+versions cannot be imported into one; here all of it is the test's own.
 """
 
 import json
 import os
 import subprocess
-import sys
-import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
+from mem0_assets.live.embedded import EmbeddedServer
+from mem0_assets_tests.mem0_driver import DIMENSIONS as DIMENSIONS
+from mem0_assets_tests.mem0_environments import OWN, ROOT, Environment
 from mem0_assets_tests.openai_stub import OpenAIStub
-
-DIMENSIONS = 1536
 
 
 class RealMem0:
     """One mem0 process. It opens a client for each database that it is asked about."""
 
-    def __init__(self, child: "subprocess.Popen[str]") -> None:
+    def __init__(self, child: "subprocess.Popen[str]", settings: dict[str, Any] | None = None) -> None:
         self._child = child
+        self._settings = settings or {}
+
+    def configured(self, **settings: Any) -> "RealMem0":
+        """The same process, and in it clients with another `collection`, other `dimensions`, or this `history` (a path)."""
+        return RealMem0(self._child, self._settings | settings)
 
     def call(self, database: str, method: str, **arguments: Any) -> Any:
         """What a method of mem0's `Memory` returns. Raises AssertionError where it raises: its traceback is on stderr."""
         assert self._child.stdin
         assert self._child.stdout
-        self._child.stdin.write(json.dumps({"database": database, "call": method, "with": arguments}) + "\n")
-        self._child.stdin.flush()
+        request = {"client": {"database": database, **self._settings}, "call": method, "with": arguments}
+        try:
+            self._child.stdin.write(json.dumps(request) + "\n")
+            self._child.stdin.flush()
+        except BrokenPipeError:
+            raise AssertionError("an earlier call has ended mem0: see its traceback on stderr") from None
         answer = self._child.stdout.readline()
         assert answer, f"{method} has ended mem0: see its traceback on stderr"
         return json.loads(answer)["result"]
@@ -47,13 +49,13 @@ class RealMem0:
 
     def texts(self, database: str, user_id: str) -> list[str]:
         """Every text that mem0 itself lists in a namespace."""
-        found = self.call(database, "get_all", filters={"user_id": user_id}, top_k=10_000)
-        return [memory["memory"] for memory in found["results"]]
+        found: list[str] = self.call(database, "texts", user_id=user_id)
+        return found
 
     def search(self, database: str, query: str, user_id: str) -> list[str]:
         """The texts that mem0 finds for a query in a namespace, the nearest first."""
-        found = self.call(database, "search", query=query, filters={"user_id": user_id}, top_k=5)
-        return [memory["memory"] for memory in found["results"]]
+        found: list[str] = self.call(database, "found", query=query, user_id=user_id)
+        return found
 
     @contextmanager
     def writing(self, database: str, user_ids: list[str]) -> Iterator[None]:
@@ -79,11 +81,14 @@ class RealMem0:
 
 
 @contextmanager
-def real_mem0(server: EmbeddedServer, openai: OpenAIStub, folder: Path) -> Iterator[RealMem0]:
+def real_mem0(
+    server: EmbeddedServer, openai: OpenAIStub, folder: Path, environment: Environment = OWN
+) -> Iterator[RealMem0]:
     """A mem0 process on the databases of `server`, which must listen on TCP."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "OPENROUTER_"))}
-    environment = {
+    variables = {
         **inherited,
+        **environment.variables,
         "MEM0_DIR": str(folder),
         "MEM0_TELEMETRY": "False",
         "OPENAI_API_KEY": openai.key,
@@ -91,9 +96,9 @@ def real_mem0(server: EmbeddedServer, openai: OpenAIStub, folder: Path) -> Itera
         "POSTGRES_PORT": str(server.port),
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "mem0_assets_tests.real_mem0"],
-        cwd=Path(__file__).parents[1],
-        env=environment,
+        [str(environment.python), "-P", str(ROOT / "mem0_assets_tests" / "mem0_driver.py")],
+        cwd=folder,
+        env=variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -102,82 +107,3 @@ def real_mem0(server: EmbeddedServer, openai: OpenAIStub, folder: Path) -> Itera
             yield RealMem0(child)
         finally:
             child.terminate()
-
-
-class _Clients:
-    """The other side of the pipe: mem0's clients by database."""
-
-    def __init__(self) -> None:
-        self.clients: dict[str, Any] = {}
-        self.stop = threading.Event()
-        self.writers: list[threading.Thread] = []
-
-    def answer(self, request: dict[str, Any]) -> Any:
-        client = self.client(request["database"])
-        match request["call"]:
-            case "begin_writing":
-                return self.begin_writing(client, **request["with"])
-            case "begin_changing":
-                return self.begin_writing(client, **request["with"], change=True)
-            case "end_writing":
-                return self.end_writing()
-            case "let_go":
-                return self.clients.pop(request["database"]).vector_store.connection_pool.close()
-            case method:
-                return getattr(client, method)(**request["with"])
-
-    def client(self, database: str) -> Any:
-        from mem0 import Memory  # type: ignore[import-untyped]
-
-        if database not in self.clients:
-            place = {"host": "127.0.0.1", "port": os.environ["POSTGRES_PORT"], "user": SUPERUSER, "password": "any"}
-            store = {**place, "dbname": database, "collection_name": "memories", "embedding_model_dims": DIMENSIONS}
-            embedder = {"model": "text-embedding-3-small", "embedding_dims": DIMENSIONS}
-            self.clients[database] = Memory.from_config(
-                {
-                    "vector_store": {"provider": "pgvector", "config": store},
-                    "embedder": {"provider": "openai", "config": embedder},
-                    "llm": {"provider": "openai", "config": {"model": "gpt-5-mini"}},
-                    "history_db_path": os.path.join(os.environ["MEM0_DIR"], f"history_{uuid.uuid4().hex}.db"),
-                }
-            )
-        return self.clients[database]
-
-    def begin_writing(self, client: Any, user_ids: list[str], *, change: bool = False) -> None:
-        self.stop.clear()
-        work = self.change if change else self.write
-        self.writers = [threading.Thread(target=work, args=(client, user_id)) for user_id in user_ids]
-        for writer in self.writers:
-            writer.start()
-
-    def write(self, client: Any, user_id: str) -> None:
-        number = 0
-        while not self.stop.is_set():
-            number += 1
-            client.add(f"{user_id}: note {number}", user_id=user_id, infer=False)
-
-    def change(self, client: Any, user_id: str) -> None:
-        ids: list[str] = []
-        while not self.stop.is_set():
-            added = client.add(f"{user_id}: note {len(ids)}", user_id=user_id, infer=False)
-            ids.append(added["results"][0]["id"])
-            if len(ids) % 3 == 0:
-                client.update(ids[-2], text=f"{user_id}: changed")
-                client.delete(ids[-3])
-
-    def end_writing(self) -> None:
-        self.stop.set()
-        for writer in self.writers:
-            writer.join()
-
-
-def main() -> None:
-    """Answer requests until the pipe closes."""
-    clients = _Clients()
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever mem0 prints is no answer
-    for line in sys.stdin:
-        print(json.dumps({"result": clients.answer(json.loads(line))}), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()
