@@ -12,7 +12,6 @@ from typing import Any
 
 import psycopg
 
-from mem0_assets.backups.backup import accepted_losses
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import make_folder, plain_disk_errors
 from mem0_assets.backups.formats.damage import DumpDamage
@@ -23,22 +22,14 @@ from mem0_assets.backups.manifest import Manifest
 from mem0_assets.backups.validation import verify_files
 from mem0_assets.errors import Mem0AssetsError, NoSpaceError, NotFoundError, TableMissingError
 from mem0_assets.fleet import Deployment
-from mem0_assets.live.census import Census, read_census
 from mem0_assets.live.embedded import EmbeddedServer
-from mem0_assets.live.postgres import SCHEMA, answers_within, snapshot
+from mem0_assets.live.postgres import answers_within
 from mem0_assets.live.semantics import Semantics
-from mem0_assets.restores.checks import (
-    Expected,
-    check_application,
-    check_contents,
-    check_indexes,
-    check_search,
-    check_tables,
-    compare_counts,
-)
-from mem0_assets.restores.history_checks import HistoryReport, compare_history, judge_history
+from mem0_assets.restores.checks import Expected, check_application
+from mem0_assets.restores.history_checks import HistoryReport
 from mem0_assets.restores.loader import Loader, dump_of
 from mem0_assets.restores.scratch import APPLICATION, DATABASE, connect_scratch, scratch_major, scratch_server
+from mem0_assets.restores.verification import Restored, expected_of, judge_replay, replay_history, verify_memories
 from mem0_assets.verdicts import OK, Verdict, refused
 
 Tell = Callable[[str], None]
@@ -106,7 +97,7 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
         raise NotFoundError(f"{backup.backup} was expired while it was being drilled", next_step="Drill the latest one")
     if not files.verdict.ok:  # what is known to be damaged need not be restored to say so
         return DrillResult(backup.backup, files.verdict, 0, {}, _seconds(started), version or "")
-    expected = _expected(deployment, backup, files.contents.collection)
+    expected = expected_of(deployment, backup, files.contents.collection)
     with scratch_server(catalog.candidates_folder, scratch_major(version)) as server:
         tell(f"restoring into a scratch server (PostgreSQL {server.made_by})")
         loader = Loader(server, deployment.dump.jobs)
@@ -117,16 +108,17 @@ def _drill(deployment: Deployment, catalog: Catalog, backup: Backup, tell: Tell)
                 loader.load(APPLICATION, *dump_of(backup, "application"))
             tell("comparing with the manifest")
             loaded = time.monotonic()
-            census, verdict, odd = _compare(server, expected, backup.manifest.semantics if backup.manifest else None)
-            verdict += _compare_application(server, backup.manifest)
+            restored = _compare(server, expected, backup.manifest.semantics if backup.manifest else None)
+            verdict = restored.verdict + _compare_application(server, backup.manifest)
             report = _replay_history(server, catalog, backup)
         except (LoadFailedError, DumpDamage, TableMissingError, psycopg.Error) as error:
             _require_disk(server)
             return DrillResult(backup.backup, _failed(error), 0, {}, _seconds(started), str(server.made_by))
         seconds = _seconds(started, times, time.monotonic() - loaded)
+        census = restored.census
         version = census.identity.server_version or str(server.made_by)
-    judged, untold = _judge_history(catalog, backup, report) if report else (OK, [])
-    cautions = (*odd, *untold)
+    judged, untold = judge_replay(catalog, backup, report)
+    cautions = (*restored.odd, *untold)
     return DrillResult(
         backup.backup, verdict + judged, census.total, census.namespaces, seconds, version, report, cautions
     )
@@ -146,24 +138,9 @@ def _require_disk(server: EmbeddedServer) -> None:
         raise NoSpaceError("the disk ran full while the backup was being restored", next_step=_FREE_SPACE)
 
 
-def _compare(
-    server: EmbeddedServer, expected: Expected, claimed: Semantics | None
-) -> tuple[Census, Verdict, list[str]]:
-    with (
-        connect_scratch(server) as connection,
-        answers_within(connection, CHECK_SECONDS),
-        snapshot(connection, [(SCHEMA, expected.collection)]),
-    ):
-        census = read_census(connection, expected.collection)
-        contents, odd = check_contents(connection, census, claimed)
-        verdict = (
-            compare_counts(expected, census)
-            + check_tables(connection, expected)
-            + contents
-            + check_indexes(connection, expected)
-            + check_search(connection, expected.collection)
-        )
-    return census, verdict, odd
+def _compare(server: EmbeddedServer, expected: Expected, claimed: Semantics | None) -> Restored:
+    with connect_scratch(server) as connection, answers_within(connection, CHECK_SECONDS):
+        return verify_memories(connection, expected, claimed)
 
 
 def _compare_application(server: EmbeddedServer, manifest: Manifest | None) -> Verdict:
@@ -174,31 +151,8 @@ def _compare_application(server: EmbeddedServer, manifest: Manifest | None) -> V
 
 
 def _replay_history(server: EmbeddedServer, catalog: Catalog, backup: Backup) -> HistoryReport | None:
-    manifest = backup.manifest
-    if manifest is None or manifest.history is None:
-        return None
-    copy = backup.path / manifest.files_of("history")[0].path
     with connect_scratch(server) as connection, answers_within(connection, CHECK_SECONDS):
-        settled, accepted = manifest.history.settled, accepted_losses(catalog)
-        return compare_history(connection, manifest.census.collection, copy, settled, accepted)
-
-
-def _judge_history(catalog: Catalog, backup: Backup, report: HistoryReport) -> tuple[Verdict, list[str]]:
-    """What is lost in the drills of two backups was not in flight. (The same backup drilled twice shows the same.)"""
-    earlier = [drill for drill in catalog.journal.events("drill") if drill.get("sequence", 0) < backup.sequence]
-    return judge_history(report, lost_before=earlier[-1].get("lost", []) if earlier else [])
-
-
-def _expected(deployment: Deployment, backup: Backup, collection: str | None) -> Expected:
-    manifest = backup.manifest
-    return Expected(
-        collection=manifest.census.collection if manifest else collection or deployment.postgres.collection,
-        total=backup.total or 0,
-        namespaces=backup.namespaces,
-        dimensions=backup.dimensions,
-        tables=manifest.tables if manifest else None,
-        indexes=manifest.indexes if manifest else None,
-    )
+        return replay_history(connection, catalog, backup)
 
 
 def _require_space(catalog: Catalog, backup: Backup) -> None:
