@@ -1,28 +1,151 @@
-"""`mem0-assets restore`: the plan first, always; then, on a person's word, the restore itself."""
+"""`mem0-assets restore`: the plan first, always; then, on a person's word, the restore itself, and the way back from it."""
 
+import getpass
+import sys
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from mem0_assets.alerts.messages import spoken
-from mem0_assets.commands.context import DeploymentName, exit_unless, fleet_and, say_reasons, speaker
+from mem0_assets.commands.context import DeploymentName, alerting, exit_unless, fleet_and, say_reasons, speaker
 from mem0_assets.console import in_mib
+from mem0_assets.errors import ConfigurationError
+from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.restores.plan import Plan, plan_restore
+from mem0_assets.restores.report import RestoreReport
+from mem0_assets.restores.restore import holding, require_confirmation
+from mem0_assets.restores.restore import restore as restore_backup
+from mem0_assets.restores.settling import settle as settle_restore
+from mem0_assets.restores.status import restore_status
+from mem0_assets.restores.undo import forget as forget_restore
+from mem0_assets.restores.undo import leftovers, written_since
+from mem0_assets.restores.undo import undo as undo_restore
 
 
 def restore(
     deployment: DeploymentName,
     backup: Annotated[str, typer.Option(help="Its id (default: the newest verified).")] = "latest",
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be done.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Where the last restores stand.")] = False,
+    settle: Annotated[bool, typer.Option("--settle", help="Finish or roll back an interrupted restore.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Swap back what the last restore replaced.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Drop what the last restore replaced, for ever.")] = False,
+    confirm: Annotated[str | None, typer.Option(help="The deployment's name: your word, in scripts.")] = None,
+    end_sessions: Annotated[
+        bool, typer.Option("--end-sessions", help="End the sessions of others that hold the database.")
+    ] = False,
+    without_safety_backup: Annotated[
+        bool, typer.Option("--without-safety-backup", help="Make none; the old database is kept all the same.")
+    ] = False,
 ) -> None:
     """Put a backup in the place of what is live: loaded beside, verified, swapped, and with a way back."""
-    _, chosen = fleet_and(deployment)
-    with speaker.working(f"looking at {chosen.name}"):
-        planned = plan_restore(chosen, backup)
-    speaker.result(planned.as_json())
-    show_plan(planned)
-    exit_unless(planned.against.ok)
+    fleet, chosen = fleet_and(deployment)
+    if [plan, status, settle, undo, forget].count(True) > 1:
+        raise ConfigurationError("say one of --plan, --status, --settle, --undo, --forget")
+    if status:
+        _show_status(chosen)
+    elif settle:
+        _settle(fleet, chosen)
+    elif undo:
+        _undo(fleet, chosen, confirm, end_sessions=end_sessions)
+    elif forget:
+        _forget(fleet, chosen, confirm)
+    else:
+        _restore(
+            fleet, chosen, backup, confirm, only_plan=plan, end_sessions=end_sessions, safety=not without_safety_backup
+        )
+
+
+def _restore(
+    fleet: Fleet,
+    deployment: Deployment,
+    backup: str,
+    confirm: str | None,
+    *,
+    only_plan: bool,
+    end_sessions: bool,
+    safety: bool,
+) -> None:
+    """The plan is shown before a word is asked for; who gave it beforehand has seen it, and a program reads one answer."""
+    if not only_plan and confirm is not None:
+        require_confirmation(deployment, confirm)
+    if only_plan or confirm is None:
+        with speaker.working(f"looking at {deployment.name}"):
+            planned = plan_restore(deployment, backup)
+        show_plan(planned)
+        if only_plan:
+            speaker.result(planned.as_json())
+            _show_standing(deployment)
+        exit_unless(planned.against.ok)
+        if only_plan:
+            return
+        backup = planned.backup.backup
+    word = _word(deployment, confirm)
+    with alerting(fleet, deployment), speaker.working(f"restoring {deployment.name}") as (_, tell):
+        report = restore_backup(
+            deployment,
+            backup,
+            by=getpass.getuser(),
+            confirm=word,
+            end_sessions=end_sessions,
+            safety_backup=safety,
+            tell=tell,
+        )
+    _show_report(report)
+
+
+def _undo(fleet: Fleet, deployment: Deployment, confirm: str | None, *, end_sessions: bool) -> None:
+    written = written_since(deployment)
+    speaker.line(f"Since the restore {written.restore}: {written.then:,} memories then, {written.now:,} now.", "bold")
+    for name, difference in written.changed.items():
+        speaker.line(f"  {name}: {difference:+,}", "yellow")
+    speaker.line("What was written since is kept in the database that is swapped out.")
+    word = _word(deployment, confirm)
+    with alerting(fleet, deployment), speaker.working(f"undoing the restore of {deployment.name}") as (_, tell):
+        report = undo_restore(deployment, by=getpass.getuser(), confirm=word, end_sessions=end_sessions, tell=tell)
+    _show_report(report)
+
+
+def _forget(fleet: Fleet, deployment: Deployment, confirm: str | None) -> None:
+    found = leftovers(deployment)
+    speaker.line(f"Kept of the restore {found.record.restore}, and to be removed for ever:", "bold")
+    for name, total in found.totals.items():
+        speaker.line(f"  the database {name}" + ("" if total is None else f" with {total:,} memories"))
+    for path in found.history:
+        speaker.line(f"  {path}")
+    if found.safety_backup:
+        speaker.line(f"  the safety backup {found.safety_backup}")
+    word = _word(deployment, confirm)
+    with alerting(fleet, deployment), speaker.working(f"forgetting the restore of {deployment.name}") as (_, tell):
+        report = forget_restore(deployment, by=getpass.getuser(), confirm=word, tell=tell)
+    _show_report(report)
+
+
+def _settle(fleet: Fleet, deployment: Deployment) -> None:
+    with (
+        alerting(fleet, deployment),
+        speaker.working(f"settling {deployment.name}") as (_, tell),
+        holding(deployment) as catalog,
+    ):
+        report = settle_restore(deployment, catalog, tell)
+    if report is None:
+        speaker.result({"settled": None})
+        speaker.verdict(True, f"no restore of {deployment.name} was interrupted")
+        return
+    _show_report(report)
+
+
+def _word(deployment: Deployment, confirm: str | None) -> str:
+    """A person's word: given with --confirm, or typed now. Raises ConfigurationError where nobody can be asked."""
+    if confirm is not None:
+        require_confirmation(deployment, confirm)
+        return confirm
+    typed = ""
+    if sys.stdin.isatty() and not speaker.as_json:
+        typed = typer.prompt(f"Type {deployment.name} to go on", default="", show_default=False, err=True)
+    require_confirmation(deployment, typed)
+    return typed
 
 
 def show_plan(plan: Plan) -> None:
@@ -50,3 +173,61 @@ def show_plan(plan: Plan) -> None:
     say_reasons(content["reasons"])
     for step in plan.steps:
         speaker.line(f"  {step}", "red")
+
+
+def _show_report(report: RestoreReport) -> None:
+    """What became of it, and what is the next thing to do."""
+    speaker.result(report.as_json())
+    name = report.deployment
+    memories = "" if report.total is None else f": {report.total:,} memories of {report.backup}"
+    speaker.verdict(report.ok, f"{name}: the restore {report.restore} is {report.state.replace('_', ' ')}{memories}")
+    if report.why:
+        speaker.line(f"  {report.why}; what was live is live", "red")
+    say_reasons(report.verdict.as_json()["reasons"])
+    for live, kept in report.kept.items():
+        speaker.line(f"  kept: {kept} (in the place of {live} before)")
+    if report.safety_backup:
+        speaker.line(f"  safety backup: {report.safety_backup}")
+    seconds = report.seconds
+    if "restore" in seconds:
+        times = f"readable after {seconds['restore']:g} s, indexed after {seconds['index']:g} s more"
+        speaker.line(f"  {times}, {seconds['total']:g} s in all")
+    if report.asked:
+        _show_asked(report)
+    for caution in report.cautions:
+        speaker.line(f"  note: {caution}", "yellow")
+    speaker.line(f"  {report.path}")
+    if report.state == "done":
+        speaker.line(f"Next: mem0-assets backup {name}. The way back: mem0-assets restore {name} --undo")
+    exit_unless(report.ok)
+
+
+def _show_asked(report: RestoreReport) -> None:
+    asked = report.asked or {}
+    if asked["problem"]:
+        speaker.line(f"  mem0 was not asked: {asked['problem']}", "yellow")
+    else:
+        found = asked["asked"] - len(asked["without"])
+        speaker.line(f"  mem0 gave a memory of {found} of {asked['asked']} namespaces")
+    for name in asked["without"]:
+        speaker.line(f"  mem0 gave none of {name}", "red")
+
+
+def _show_status(deployment: Deployment) -> None:
+    found = restore_status(deployment)
+    speaker.result(found.as_json())
+    rows = [
+        [one.restore, one.state.replace("_", " "), one.backup, one.total, one.by, " ".join(one.kept.values()) or None]
+        for one in found.reports
+    ]
+    speaker.table(f"{deployment.name}: restores", ["restore", "state", "backup", "memories", "by", "kept"], rows)
+    _show_standing(deployment)
+    exit_unless(found.unfinished is None or found.busy)
+
+
+def _show_standing(deployment: Deployment) -> None:
+    found = restore_status(deployment)
+    if found.standing:
+        speaker.line(found.standing, "red")
+    if found.standing and not found.busy:
+        speaker.line(f"  next: mem0-assets restore {deployment.name} --settle")
