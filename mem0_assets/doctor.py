@@ -1,6 +1,7 @@
 """Each thing that must be right before memories are safe, one line each, with what to do where it is not."""
 
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,21 +9,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from psycopg.sql import SQL, Identifier
+
 from mem0_assets.alerts.outbox import Outbox
 from mem0_assets.alerts.telegram import Telegram
 from mem0_assets.alerts.watch import channel_of
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.deployment_files import copy_files
-from mem0_assets.errors import Mem0AssetsError
+from mem0_assets.backups.stores import REVISION
+from mem0_assets.errors import Mem0AssetsError, TableMissingError
 from mem0_assets.fleet import Deployment, Fleet, Postgres
+from mem0_assets.live.containers import ContainerMissingError, Docker, DockerUnreachableError, docker_of
 from mem0_assets.live.health import look_at_health
 from mem0_assets.live.history import newest_row
-from mem0_assets.live.postgres import connect
+from mem0_assets.live.postgres import SCHEMA, Connection, connect
 from mem0_assets.live.programs import find_program
 from mem0_assets.live.tables import user_tables
 from mem0_assets.restores.scratch import scratch_major
 
 SECONDS = 10.0
+APPLICATION_TABLES = ("users", "api_keys")  # without which nobody can log in
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,17 @@ def examine_deployment(deployment: Deployment) -> Iterator[Check]:
     yield _checked(f"{name}: pg_dump", lambda: _pg_dump(deployment))
     yield _checked(f"{name}: drill server", lambda: _drill_server(deployment))
     yield from _stores(deployment)
+    yield from _containers(deployment)
     yield _newest_backup(deployment)
     yield _newest_drill(deployment)
 
 
-def _checked(name: str, look: Callable[[], str]) -> Check:
+def _checked(name: str, look: Callable[[], str], command: str = "") -> Check:
+    """One look. `command` shows more where it fails: it comes first, to be pasted as it is, with the next step."""
     try:
         return Check(name, True, look())
     except Mem0AssetsError as error:
-        return Check(name, False, error.message, error.next_step)
+        return Check(name, False, error.message, "  # ".join(part for part in (command, error.next_step) if part))
 
 
 def _backups_folder(folder: Path) -> str:
@@ -113,19 +121,45 @@ def _drill_server(deployment: Deployment) -> str:
 
 
 def _stores(deployment: Deployment) -> Iterator[Check]:
-    """The other stores, as the next backup will want them."""
-    history, application = deployment.stores.history, deployment.application
-    if history:
-        yield _checked(f"{deployment.name}: history", lambda: f"{history} has {newest_row(history):,} events")
+    """The other stores, as the next backup will want them: a line each, and one for those that are not kept."""
+    name, stores, application = deployment.name, deployment.stores, deployment.application
     if application:
-        yield _checked(f"{deployment.name}: application", lambda: _application(application))
-    if deployment.stores.files:
-        yield _checked(f"{deployment.name}: files", lambda: _files(deployment))
+        yield _checked(f"{name}: application", lambda: _application(application), _databases(application))
+    if history := stores.history:
+        look = shlex.join(["ls", "-l", str(history.parent)])
+        yield _checked(f"{name}: history", lambda: f"{history} has {newest_row(history):,} events", look)
+    if stores.files:
+        look = shlex.join(["ls", "-l", *map(str, stores.files)])
+        yield _checked(f"{name}: files", lambda: _files(deployment), look)
+    if stores.roles:
+        yield _checked(f"{name}: roles", lambda: _roles(deployment))
+    if stores.left_out:
+        detail = f"not kept, as fleet.yaml does not name it: {', '.join(stores.left_out)}"
+        yield Check(f"{name}: other stores", True, detail)
+
+
+def _databases(postgres: Postgres) -> str:
+    """The command that lists what databases there are; none for a server of our own, which is started when needed."""
+    if postgres.embedded:
+        return ""
+    return shlex.join(
+        ["psql", "-h", postgres.host, "-p", str(postgres.port), "-U", postgres.user, "-d", "postgres", "-l"]
+    )
 
 
 def _application(postgres: Postgres) -> str:
     with connect(postgres, seconds=SECONDS) as connection:
-        return f"{postgres.address} holds {len(user_tables(connection))} tables"
+        tables = user_tables(connection)
+        if REVISION not in tables:
+            message = f"{postgres.address} is none of mem0's: it has no table {REVISION[1]}"
+            raise TableMissingError(message, next_step="Correct stores.application in fleet.yaml")
+        counts = [_rows(connection, name) for name in APPLICATION_TABLES if (SCHEMA, name) in tables]
+    return f"{postgres.address} holds {len(tables)} tables: {', '.join(counts)}"
+
+
+def _rows(connection: Connection, table: str) -> str:
+    row = connection.execute(SQL("SELECT count(*) AS rows FROM {}").format(Identifier(SCHEMA, table))).fetchone()
+    return f"{row['rows'] if row else 0:,} {table}"
 
 
 def _files(deployment: Deployment) -> str:
@@ -133,6 +167,39 @@ def _files(deployment: Deployment) -> str:
         copies = copy_files(deployment.stores.files, Path(scratch))
     masked = sum(len(copy.masked) for copy in copies)
     return f"{len(copies)} files can be kept, {masked} secrets in them masked"
+
+
+def _roles(deployment: Deployment) -> str:
+    program = find_program("pg_dumpall", _server_major(deployment))
+    return f"kept without their passwords, by {program.path}"
+
+
+def _containers(deployment: Deployment) -> Iterator[Check]:
+    """Every container that fleet.yaml names; all of them in one line where no Docker answers."""
+    containers = deployment.containers
+    if not containers.named:
+        return
+    try:
+        with docker_of(containers) as docker:
+            yield from [_container(deployment.name, docker, container) for container in containers.named]
+    except DockerUnreachableError as error:
+        names = ", ".join(containers.named)
+        yield Check(
+            f"{deployment.name}: containers", False, f"{names}: {error.message}", f"docker info  # {error.next_step}"
+        )
+
+
+def _container(deployment: str, docker: Docker, name: str) -> Check:
+    check = f"{deployment}: container {name}"
+    try:
+        seen = docker.inspect(name)
+    except ContainerMissingError as error:
+        fix = "docker ps --all --format '{{.Names}}'  # and correct containers in fleet.yaml"
+        return Check(check, False, error.message, fix)
+    if not seen.running:
+        return Check(check, False, "does not run", shlex.join(["docker", "start", name]))
+    since = f" since {seen.started_at.isoformat(timespec='seconds')}" if seen.started_at else ""
+    return Check(check, True, f"runs {seen.image}{since}")
 
 
 def _newest_backup(deployment: Deployment) -> Check:
