@@ -111,9 +111,22 @@ def _stores(deployment: Deployment) -> list[dg.AssetSpec]:
     stores, application = deployment.stores, deployment.application
     kept = {
         "application": application
-        and (f"Users, API keys and settings: the database {application.address}.", "postgres"),
-        "history": stores.history and (f"Every memory's history: {stores.history}.", "sqlite"),
-        "files": stores.files and (f"The deployment's own files: {', '.join(map(str, stores.files))}.", "file"),
+        and (
+            f"Users, API keys and settings: the database {application.address}. Each backup dumps it in a snapshot of its "
+            "own, right after the memories'.",
+            "postgres",
+        ),
+        "history": stores.history
+        and (
+            f"Every memory's history: {stores.history}. Each backup copies it last, and each drill replays it against "
+            "the memories.",
+            "sqlite",
+        ),
+        "files": stores.files
+        and (
+            f"The deployment's own files, kept without their secrets: {', '.join(map(str, stores.files))}.",
+            "file",
+        ),
     }
     return [
         dg.AssetSpec(

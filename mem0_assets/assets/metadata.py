@@ -1,10 +1,12 @@
 """What a person looks for on an asset's page: numbers that plot, namespaces as a table, files, durations."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import dagster as dg
 
 from mem0_assets.assets.charts import census_chart
+from mem0_assets.backups.claims import KEPT_TABLES
 from mem0_assets.backups.content_rules import ContentFinding
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.manifest import Manifest
@@ -30,7 +32,7 @@ def census_metadata(census: Census, before: Mapping[str, int]) -> Metadata:
 
 
 def manifest_metadata(manifest: Manifest) -> Metadata:
-    """What a backup claims: counts, files, what the dump took, and which stores it does not hold."""
+    """What a backup claims: counts, files, what the dump took, and which other stores it holds and does not hold."""
     return {
         "dagster/row_count": dg.MetadataValue.int(manifest.census.total),
         "backup": dg.MetadataValue.text(manifest.backup),
@@ -40,10 +42,28 @@ def manifest_metadata(manifest: Manifest) -> Metadata:
         "plain_bytes": dg.MetadataValue.int(manifest.plain_bytes),
         "seconds": dg.MetadataValue.float(manifest.seconds),
         "files": _files(manifest),
+        "stores": _stores(manifest),
         "program": dg.MetadataValue.text(manifest.program),
         "not_kept": dg.MetadataValue.text(", ".join(manifest.left_out) or "nothing"),
         "tiers": dg.MetadataValue.text(", ".join(manifest.tiers)),
     }
+
+
+def _stores(manifest: Manifest) -> dg.TableMetadataValue:
+    """What else than memories is in a backup, one row a store; of the application the tables that a person knows."""
+    held = {}
+    if application := manifest.application:
+        known = [f"{application.tables[name]:,} {name}" for name in KEPT_TABLES if name in application.tables]
+        held["application"] = f"{', '.join(known)} in {application.database}, revision {application.revision}"
+    if manifest.history:
+        held["history"] = f"{manifest.history.copy.rows:,} events"
+    if files := manifest.files_of("files"):
+        masked = sum(map(len, manifest.masked.values()))
+        held["files"] = f"{', '.join(Path(file.path).name for file in files)}; {masked} secrets masked"
+    if manifest.roles is not None:
+        held["roles"] = f"{', '.join(manifest.roles)}; without passwords"
+    records = [dg.TableRecord({"store": name, "holds": what}) for name, what in held.items()]
+    return dg.MetadataValue.table(records, schema=_schema("store", "holds"))
 
 
 def _files(manifest: Manifest) -> dg.TableMetadataValue:

@@ -152,3 +152,16 @@ def test_the_query_over_all_checks_sees_those_of_runs_and_those_without(
         assert record.event.dagster_event is not None
         assert record.event.dagster_event.asset_check_evaluation_data.severity == dg.AssetCheckSeverity.ERROR
     assert latest[without_run].run_id == ""
+
+
+def test_every_store_that_is_named_is_a_source_of_the_backup(
+    make_deployment: MakeDeployment, open_project: OpenProject, tmp_path: Path
+) -> None:
+    stores = {"application": "mem0_app", "history": tmp_path / "history.db", "files": [tmp_path / ".env"]}
+    for named in ({}, stores):
+        graph = open_project(make_deployment(stores=named)).definitions.resolve_asset_graph()
+        backup = graph.get(dg.AssetKey(["prd", "postgres_backup"]))
+        assert {key.path[-1] for key in backup.parent_keys} == {"memories", *named}
+        for name, where in named.items():
+            described = str(graph.get(dg.AssetKey(["prd", name])).description)
+            assert str(where[0] if isinstance(where, list) else where) in described

@@ -12,18 +12,23 @@ from mem0_assets.assets.metadata import (
     census_metadata,
     drill_metadata,
     last_backup_of,
+    manifest_metadata,
     retention_metadata,
 )
 from mem0_assets.backups.inventory import Backup
+from mem0_assets.backups.manifest import Application, BackupFile, History, read_manifest
 from mem0_assets.backups.retention import Decision, Plan
 from mem0_assets.live.census import Census
+from mem0_assets.live.history import HistoryCopy
 from mem0_assets.live.identity import Identity
 from mem0_assets.restores.drill import DrillResult
 from mem0_assets.verdicts import OK
+from mem0_assets_tests.forged import forge, forged_deployment
 
 NOW = datetime(2026, 1, 10, 8, 0, tzinfo=UTC)
 IDENTITY = Identity("7", "mem0", 5, 6, 1536, "18.4", "0.8.5")
 CENSUS = Census("memories", 3, {"alice": 2, "bob": 1}, IDENTITY, NOW)
+STORES = dg.TableSchema(columns=[dg.TableColumn("store", "string"), dg.TableColumn("holds", "string")])
 LEGACY = Backup("20260103_133102", "verified", Path("/b"), ("daily",), 0, NOW, None, 3, {"alice": 3}, 1536, 900)
 
 
@@ -49,6 +54,28 @@ def test_a_backup_from_before_this_project_shows_what_is_known_of_it() -> None:
         "tiers": "daily",
         "path": "/b",
         "state": "verified",
+    }
+
+
+def test_a_backup_shows_what_it_holds_of_each_other_store(tmp_path: Path) -> None:
+    manifest = read_manifest(forge(forged_deployment(tmp_path), "20260103_133102", 1))
+    assert manifest_metadata(manifest)["stores"] == dg.MetadataValue.table([], schema=STORES)
+    tables = {"users": 2, "api_keys": 1, "request_logs": 12_000}
+    whole = replace(
+        manifest,
+        application=Application("mem0_app", "postgres", tables, "006"),
+        history=History(5, HistoryCopy(1968, 1968, {"ADD": 1968})),
+        roles=("mem0", "postgres"),
+        files=(BackupFile("files/.env", 9, "f97d", 9),),
+        masked={"files/.env": ("POSTGRES_PASSWORD",)},
+    )
+    shown = manifest_metadata(whole)["stores"]
+    assert isinstance(shown, dg.TableMetadataValue)
+    assert {row.data["store"]: row.data["holds"] for row in shown.records} == {
+        "application": "2 users, 1 api_keys in mem0_app, revision 006",
+        "history": "1,968 events",
+        "files": ".env; 1 secrets masked",
+        "roles": "mem0, postgres; without passwords",
     }
 
 
