@@ -14,6 +14,7 @@ import dagster as dg
 from mem0_assets.alerts.rules import Finding, Severity
 from mem0_assets.alerts.watch import observe
 from mem0_assets.assets.checks import BACKUP_CHECKS, COUNT_CHECKS
+from mem0_assets.assets.configuration_checks import CONFIGURATION_CHECKS
 from mem0_assets.assets.failures import INCIDENT
 from mem0_assets.assets.health_checks import HEALTH_CHECKS
 from mem0_assets.backups.content_rules import CONTENT_CHECKS
@@ -37,6 +38,7 @@ TOLD_ELSEWHERE = (
     {("postgres_backup", name) for name in BACKUP_CHECKS.keys() | CONTENT_CHECKS.keys()}
     | {("memory_counts", name) for name in COUNT_CHECKS}
     | {("memories", name) for name, _ in HEALTH_CHECKS.values()}
+    | {("configuration", name) for name in CONFIGURATION_CHECKS}
     | {("validated_dump", "read_back"), ("restore_drill", "restored_exactly")}
 )
 

@@ -12,6 +12,7 @@ import dagster as dg
 
 from mem0_assets.alerts.watch import look
 from mem0_assets.assets.checks import backup_checks, count_checks
+from mem0_assets.assets.configuration_checks import configuration_asset, configuration_checks
 from mem0_assets.assets.failures import failure, plain_failures
 from mem0_assets.assets.gates import build_gate, gate_key
 from mem0_assets.assets.health_checks import health_checks
@@ -52,6 +53,7 @@ def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
     stores = _stores(deployment)
     assets = [
         *_live_assets(fleet, deployment),
+        configuration_asset(deployment),
         *stores,
         _postgres_backup(deployment, stores),
         _validated_dump(deployment),
@@ -70,7 +72,12 @@ def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=assets,
-        asset_checks=[health_checks(deployment), count_checks(fleet, deployment), backup_checks(deployment)],
+        asset_checks=[
+            health_checks(deployment),
+            configuration_checks(deployment),
+            count_checks(fleet, deployment),
+            backup_checks(deployment),
+        ],
         jobs=jobs,
         schedules=build_schedules(fleet, deployment),
     )

@@ -4,6 +4,7 @@ import dagster as dg
 
 from mem0_assets.assets.alert_sensors import build_check_sensor, build_run_sensor
 from mem0_assets.assets.census_sensor import build_census_sensor
+from mem0_assets.assets.configuration_sensor import build_configuration_sensor
 from mem0_assets.assets.deployment import build_deployment
 from mem0_assets.assets.health_sensor import build_health_sensor
 from mem0_assets.assets.housekeeping import housekeeping, housekeeping_schedule
@@ -19,6 +20,7 @@ def build_fleet(fleet: Fleet) -> dg.Definitions:
     sensors = [
         build_census_sensor(fleet),
         build_health_sensor(fleet),
+        build_configuration_sensor(fleet),
         build_run_sensor(fleet, _steps(deployments)),
         build_check_sensor(fleet, _check_keys(deployments)),
     ]

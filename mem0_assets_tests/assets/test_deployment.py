@@ -39,6 +39,7 @@ CONTENT_CHECKS = {
 }
 MAY_REFUSE = {"texts_not_empty", "vectors_present", "vectors_not_zero", "metadata_kept"}
 BACKUP_CHECKS = {"has_memories", "complete", "not_shrunk", "same_identity", "plausible_size", "stores_kept"}
+CONFIGURATION_CHECKS = {"unchanged", "next_start_same", "guarded", "embedder_fits"}
 COUNT_CHECKS = {"reachable", "has_memories", "not_dropped", "same_identity"}
 TOTAL = sum(SMALL.values())
 
@@ -389,8 +390,8 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
 ) -> None:
     project = open_project(make_deployment(name="prd"), make_deployment(name="test"))
     graph = project.definitions.resolve_asset_graph()
-    things = ["memories", "memory_counts", "postgres_backup", "validated_dump", "restore_drill", "retention"]
-    things += ["gate_a", "gate_b", "gate_c", "gate_d"]
+    things = ["memories", "configuration", "memory_counts", "postgres_backup", "validated_dump", "restore_drill"]
+    things += ["retention", "gate_a", "gate_b", "gate_c", "gate_d"]
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
         f"{name}/{thing}" for name in ("prd", "test") for thing in things
     }
@@ -400,6 +401,7 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
         }
         assert parents == {
             "memories": set(),
+            "configuration": set(),
             "memory_counts": {"memories"},
             "postgres_backup": {"memories"},
             "validated_dump": {"postgres_backup"},
@@ -423,6 +425,7 @@ def test_every_asset_says_whose_it_is_what_it_is_and_who_looks_after_it(project:
         kinds[key.path[-1]] = node.kinds
     assert kinds == {
         "memories": {"postgres", "pgvector"},
+        "configuration": {"docker", "yaml"},
         "memory_counts": {"postgres"},
         "postgres_backup": {"postgres", "file"},
         "validated_dump": {"file"},
@@ -449,6 +452,7 @@ def test_what_reads_one_database_takes_turns_and_so_do_drills(project: Project) 
         "prd_backup_checks": "prd_database",
         "prd_count_checks": None,
         "prd_health_checks": None,
+        "prd_configuration_checks": None,
     }
 
 
@@ -460,6 +464,7 @@ def test_the_checks_of_a_candidate_block_and_those_of_the_live_deployment_do_not
         | {("postgres_backup", name): name in MAY_REFUSE for name in CONTENT_CHECKS}
         | {("memory_counts", name): False for name in COUNT_CHECKS}
         | {("memories", name): False for name in ("postgres_healthy", "disk_space")}
+        | {("configuration", name): False for name in CONFIGURATION_CHECKS}
         | {("validated_dump", "read_back"): False, ("restore_drill", "restored_exactly"): False}
     )
 

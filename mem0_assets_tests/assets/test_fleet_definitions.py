@@ -108,12 +108,13 @@ def test_dagster_yaml_makes_an_instance(tmp_path: Path) -> None:
         assert instance.event_log_storage.supports_global_concurrency_limits
 
 
-def test_four_sensors_serve_any_number_of_deployments(
+def test_five_sensors_serve_any_number_of_deployments(
     make_deployment: MakeDeployment, open_project: OpenProject
 ) -> None:
     project = open_project(*(make_deployment(None, name=name) for name in ("prd", "test", "dev")))
     sensors = project.definitions.get_repository_def().sensor_defs
-    assert {sensor.name for sensor in sensors} == {"fleet_census", "fleet_health", "run_alerts", "check_alerts"}
+    names = {"fleet_census", "fleet_health", "fleet_configuration", "run_alerts", "check_alerts"}
+    assert {sensor.name for sensor in sensors} == names
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
 
 

@@ -82,7 +82,7 @@ def test_passwords_and_tokens_are_in_no_file_whatever_fails(
         monkeypatch.setenv("MARKER_PASSWORD", WRONG_PASSWORD)
         assert not project.run("prd_census").success
         assert not project.run("prd_backup").success
-        for sensor in ("fleet_census", "fleet_health", "run_alerts", "check_alerts"):
+        for sensor in ("fleet_census", "fleet_health", "fleet_configuration", "run_alerts", "check_alerts"):
             project.tick(sensor)
         assert any("refused the password" in text for text in project.waiting())
         guarded_server.stop("immediate")

@@ -35,7 +35,8 @@ def checks(dev: DagsterDev, deployment: str, thing: str) -> dict[str, dict[str, 
 
 def test_sensors_and_schedules_are_on_without_a_click(dagster_dev: DagsterDev) -> None:
     sensors = {one["name"]: one["sensorState"]["status"] for one in instigators(dagster_dev, "sensors")}
-    assert sensors == dict.fromkeys(("fleet_census", "fleet_health", "run_alerts", "check_alerts"), "RUNNING")
+    names = ("fleet_census", "fleet_health", "fleet_configuration", "run_alerts", "check_alerts")
+    assert sensors == dict.fromkeys(names, "RUNNING")
     schedules = {one["name"]: one["scheduleState"]["status"] for one in instigators(dagster_dev, "schedules")}
     expected = [f"{name}_{what}" for name in ("prd", "test") for what in ("backup", "drill", "report")]
     assert schedules == dict.fromkeys([*expected, "housekeeping_schedule"], "RUNNING")
