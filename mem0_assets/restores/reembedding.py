@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from mem0_assets.live.memories import Memory
@@ -22,6 +22,13 @@ MOST_CHARACTERS = 200_000
 BYTES_PER_TOKEN = 4
 
 Tell = Callable[[str], None]
+
+
+class Kept(Protocol):
+    """The vectors that are kept, by their texts: a VectorFile, or a dict."""
+
+    def get(self, text: str, /) -> bytes | None:
+        """The vector of a text; None where there is none yet."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def text_of(memory: Memory) -> str | None:
     return text if isinstance(text, str) and text.strip() else None
 
 
-def cost_of(memories: Iterable[Memory], embedder: Embedder, kept: VectorFile) -> Cost:
+def cost_of(memories: Iterable[Memory], embedder: Embedder, kept: Kept) -> Cost:
     """What new vectors for these memories will take, without asking for any."""
     without = Counter[str]()
     texts = requests = characters = size = 0
@@ -86,7 +93,7 @@ def _ask(batch: list[str], embedder: Embedder, kept: VectorFile) -> None:
             _ask(part, embedder, kept)
 
 
-def with_new_vectors(memories: Iterable[Memory], kept: VectorFile, left_out: list[UUID]) -> Iterator[Memory]:
+def with_new_vectors(memories: Iterable[Memory], kept: Kept, left_out: list[UUID]) -> Iterator[Memory]:
     """The memories with the vectors that are kept. Those that have none are left out, and their ids noted."""
     for memory in memories:
         text = text_of(memory)
@@ -97,7 +104,7 @@ def with_new_vectors(memories: Iterable[Memory], kept: VectorFile, left_out: lis
             yield replace(memory, vector=vector)
 
 
-def _unasked(memories: Iterable[Memory], kept: VectorFile, without: Counter[str]) -> Iterator[str]:
+def _unasked(memories: Iterable[Memory], kept: Kept, without: Counter[str]) -> Iterator[str]:
     """The texts whose vectors are not kept, each once; memories that have none are counted."""
     seen = set[bytes]()
     for memory in memories:

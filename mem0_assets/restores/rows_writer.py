@@ -126,10 +126,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What writing would do, by namespace, and the ids that it would write (inserted or replaced)."""
+    """What writing would do, by namespace, and the ids that it would write (inserted or replaced).
+
+    `dimensions` are the live column's; None where it takes any. A million ids take some 150 MB.
+    """
 
     namespaces: dict[str, Change]
     written: frozenset[UUID]
+    dimensions: int | None
 
     @property
     def total(self) -> Change:
@@ -181,6 +185,7 @@ class _Writer:
     def __init__(self, connection: Connection, collection: str) -> None:
         self._connection = connection
         self._collection = collection
+        self._dimensions: int | None = None
         self._names = {"table": sql.Identifier(SCHEMA, collection)}
 
     def execute(self, query: str, values: Any = None, **names: sql.Composable) -> psycopg.Cursor[dict[str, Any]]:
@@ -193,7 +198,7 @@ class _Writer:
         self.execute("BEGIN")
         # The lock proves the right to write, and keeps the table from being truncated or dropped meanwhile.
         self.execute("LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
-        dimensions = read_identity(self._connection, self._collection).dimensions
+        self._dimensions = read_identity(self._connection, self._collection).dimensions
         self.execute(_STAGED)
         rows, source = 0, iter(memories)
         with ExitStack() as guard, self._connection.cursor() as cursor:
@@ -209,14 +214,14 @@ class _Writer:
                             copy.write_row((memory.id.bytes, memory.vector, _jsonb(memory.payload)))
                 guard.enter_context(answers_within(self._connection, STEP_SECONDS))
         self.execute("ANALYZE mem0_staged")
-        self._require_dimensions(dimensions)
+        self._require_dimensions()
         return rows
 
-    def _require_dimensions(self, column: int | None) -> None:
+    def _require_dimensions(self) -> None:
         query = "SELECT DISTINCT vector_dims(vector) AS dimensions FROM mem0_staged WHERE vector IS NOT NULL"
-        others = [row["dimensions"] for row in self.execute(query).fetchall() if row["dimensions"] != column]
-        if others and column is not None:
-            raise other_dimensions(others[0], column)
+        others = [row["dimensions"] for row in self.execute(query).fetchall() if row["dimensions"] != self._dimensions]
+        if others and self._dimensions is not None:
+            raise other_dimensions(others[0], self._dimensions)
 
     def decide(self, mode: Mode, selection: Selection) -> None:
         """What is to be done with each memory, into a second temporary table."""
@@ -240,7 +245,7 @@ class _Writer:
             change = Change(**{_COUNTED_AS[row["step"]]: row["memories"]})
             namespaces[row["namespace"]] = namespaces.get(row["namespace"], Change()) + change
         written = self.execute("SELECT id FROM mem0_planned WHERE step IN ('insert', 'replace')").fetchall()
-        return Plan(namespaces, frozenset(row["id"] for row in written))
+        return Plan(namespaces, frozenset(row["id"] for row in written), self._dimensions)
 
     def lock(self, mode: Mode) -> int:
         """Lock the live rows that will be lost, and spare those that mem0 has written to since; how many are locked."""
