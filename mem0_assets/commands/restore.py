@@ -9,6 +9,7 @@ import typer
 
 from mem0_assets.alerts.messages import spoken
 from mem0_assets.commands.context import DeploymentName, alerting, exit_unless, fleet_and, say_reasons, speaker
+from mem0_assets.commands.restore_rows import restore_rows, wish_of
 from mem0_assets.console import in_mib
 from mem0_assets.errors import ConfigurationError
 from mem0_assets.fleet import Deployment, Fleet
@@ -38,6 +39,17 @@ def restore(
     without_safety_backup: Annotated[
         bool, typer.Option("--without-safety-backup", help="Make none; the old database is kept all the same.")
     ] = False,
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="Only its memories, beside a mem0 that goes on. Several times.")
+    ] = None,
+    id: Annotated[list[str] | None, typer.Option(help="Only this memory, likewise. Several times.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Of these: missing (what is gone; default), newer (in the backup), or exact.")
+    ] = None,
+    history: Annotated[bool, typer.Option(help="The rows of mem0's history of these memories too.")] = True,
+    reembed: Annotated[
+        bool, typer.Option("--reembed", help="With new vectors, by the embedder of fleet.yaml.")
+    ] = False,
 ) -> None:
     """Put a backup in the place of what is live: loaded beside, verified, swapped, and with a way back."""
     fleet, chosen = fleet_and(deployment)
@@ -51,6 +63,9 @@ def restore(
         _undo(fleet, chosen, confirm, end_sessions=end_sessions)
     elif forget:
         _forget(fleet, chosen, confirm)
+    elif namespace or id or mode or reembed:
+        wish = wish_of(backup, namespace, id, mode or "missing", history=history, reembed=reembed)
+        restore_rows(chosen, wish, only_plan=plan, confirm=confirm)
     else:
         _restore(
             fleet, chosen, backup, confirm, only_plan=plan, end_sessions=end_sessions, safety=not without_safety_backup
