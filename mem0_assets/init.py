@@ -31,6 +31,7 @@ from mem0_assets.fleet_text import Entry, Password, Plan, fleet_text
 
 # Where this machine finds a port that is published on this address.
 REACHED_AT = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+ADMIN_KEY = "ADMIN_API_KEY"  # of mem0's server; with it health sees whether the memories answer
 TELEGRAM = TelegramSettings()
 TELEGRAM_VARIABLES = (TELEGRAM.bot_token_env, TELEGRAM.chat_id_env)
 
@@ -98,7 +99,9 @@ def _read_off(source: Path, target: Path, name: str) -> Plan:
     note_strays(compose, groups)
     entries = _told_apart([_entry(group, target.parent) for group in groups])
     env_file = _env_file(entries, compose.env_file or target.parent / ".env")
-    held = {variable for variable, value in read_env(env_file).items() if value}
+    variables = read_env(env_file)
+    held = {variable for variable, value in variables.items() if value}
+    entries = [_with_key(entry, server_of(group), variables) for entry, group in zip(entries, groups, strict=True)]
     read = f"Read {compose.path}" + (f" and {compose.env_file}" if compose.env_file else "; there is no .env beside it")
     notes = (read, *dict.fromkeys([*compose.notes, *_secret_notes(entries, env_file, held)]))
     return Plan(tuple(entries), _seen_from(target.parent, env_file), held.issuperset(TELEGRAM_VARIABLES), notes)
@@ -147,6 +150,17 @@ def _health(server: Service) -> dict[str, Any]:
                 address = f"[{host}]" if host.version == 6 else str(host)
                 return {"server_url": f"http://{address}:{port.published[port.target.index(inside)]}"}
     return {}
+
+
+def _with_key(entry: Entry, server: Service | None, variables: Mapping[str, str]) -> Entry:
+    """With the name of the server's own key, where fleet.yaml's env file holds that very key under that name."""
+    key = ""
+    if server and entry.health:
+        with suppress(ConfigurationError):
+            key = server.value(ADMIN_KEY)
+    if not key or variables.get(ADMIN_KEY) != key:
+        return entry
+    return replace(entry, health={**entry.health, "admin_key_env": ADMIN_KEY})
 
 
 def _check(group: Group, postgres: Mapping[str, Any]) -> None:

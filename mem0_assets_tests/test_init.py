@@ -157,6 +157,26 @@ def test_the_mem0_servers_address_is_read_where_it_is_published(tmp_path: Path, 
     assert result.load().deployment("prd").health.server_url == url
 
 
+@pytest.mark.parametrize(
+    ("environment", "env", "name"),
+    [
+        ("PYTHONUNBUFFERED=1", f"ADMIN_API_KEY={SECRET}-key", "ADMIN_API_KEY"),
+        ("ADMIN_API_KEY=${ADMIN_API_KEY:-}", f"ADMIN_API_KEY={SECRET}-key", "ADMIN_API_KEY"),
+        ("ADMIN_API_KEY=${ADMIN_API_KEY:-}", "ADMIN_API_KEY=", None),
+        ("ADMIN_API_KEY=s3cret-key", "", None),
+        ("ADMIN_API_KEY=s3cret-key", f"ADMIN_API_KEY={SECRET}-other", None),
+        ("ADMIN_API_KEY=${UNSEEN:?}", f"ADMIN_API_KEY={SECRET}-other", None),
+    ],
+)
+def test_the_servers_own_key_is_named_where_the_env_file_holds_it(
+    tmp_path: Path, environment: str, env: str, name: str | None
+) -> None:
+    compose = MEM0_1.replace("PYTHONUNBUFFERED=1", f"'{environment}'")
+    result = read_off(tmp_path, compose, f"POSTGRES_PASSWORD=postgres\n{env}\n")
+    assert result.section("health")["admin_key_env"] == name
+    assert (result.load().deployment("prd").health.admin_key() or "").startswith(SECRET) == (name is not None)
+
+
 def test_an_address_that_cannot_be_read_is_no_error(tmp_path: Path) -> None:
     compose = INCIDENT.replace("${MEM0_PORT:-8889}", "${MEM0_PORT:?must be set}")
     assert read_off(tmp_path, compose, INCIDENT_ENV).server_url() is None
