@@ -59,8 +59,7 @@ def examine_deployment(deployment: Deployment) -> Iterator[Check]:
     name = deployment.name
     for seen in look_at_health(deployment):
         yield Check(f"{name}: {seen.check}", seen.ok, seen.sentence, seen.next_step)
-    yield _checked(f"{name}: pg_dump", lambda: _pg_dump(deployment))
-    yield _checked(f"{name}: drill server", lambda: _drill_server(deployment))
+    yield from _programs(deployment)
     yield from _stores(deployment)
     yield from _containers(deployment)
     yield _newest_backup(deployment)
@@ -103,19 +102,28 @@ def _outbox(fleet: Fleet) -> Check:
     return Check("outbox", False, detail, "mem0-assets alert test")
 
 
-def _server_major(deployment: Deployment) -> int:
-    with connect(deployment.postgres, seconds=SECONDS) as connection:
-        return connection.info.server_version // 10000
+def _programs(deployment: Deployment) -> Iterator[Check]:
+    """What this machine needs for a server of that version; one line where the server does not tell its version."""
+    name = deployment.name
+    try:
+        with connect(deployment.postgres, seconds=SECONDS) as connection:
+            major = connection.info.server_version // 10000
+    except Mem0AssetsError:
+        detail = "not known which are needed before PostgreSQL answers"
+        yield Check(f"{name}: programs", False, detail, "Mend that first, then `mem0-assets doctor`")
+        return
+    yield _checked(f"{name}: pg_dump", lambda: _program("pg_dump", major))
+    if deployment.stores.roles:
+        yield _checked(f"{name}: roles", lambda: _program("pg_dumpall", major))
+    yield _checked(f"{name}: drill server", lambda: _drill_server(major))
 
 
-def _pg_dump(deployment: Deployment) -> str:
-    major = _server_major(deployment)
-    program = find_program("pg_dump", major)
+def _program(name: str, major: int) -> str:
+    program = find_program(name, major)
     return f"{program} ({program.path}) for PostgreSQL {major}"
 
 
-def _drill_server(deployment: Deployment) -> str:
-    major = _server_major(deployment)
+def _drill_server(major: int) -> str:
     scratch = scratch_major(str(major))
     return f"backups of PostgreSQL {major} are drilled on an embedded PostgreSQL {scratch}"
 
@@ -131,8 +139,6 @@ def _stores(deployment: Deployment) -> Iterator[Check]:
     if stores.files:
         look = shlex.join(["ls", "-l", *map(str, stores.files)])
         yield _checked(f"{name}: files", lambda: _files(deployment), look)
-    if stores.roles:
-        yield _checked(f"{name}: roles", lambda: _roles(deployment))
     if stores.left_out:
         detail = f"not kept, as fleet.yaml does not name it: {', '.join(stores.left_out)}"
         yield Check(f"{name}: other stores", True, detail)
@@ -167,11 +173,6 @@ def _files(deployment: Deployment) -> str:
         copies = copy_files(deployment.stores.files, Path(scratch))
     masked = sum(len(copy.masked) for copy in copies)
     return f"{len(copies)} files can be kept, {masked} secrets in them masked"
-
-
-def _roles(deployment: Deployment) -> str:
-    program = find_program("pg_dumpall", _server_major(deployment))
-    return f"kept without their passwords, by {program.path}"
 
 
 def _containers(deployment: Deployment) -> Iterator[Check]:

@@ -115,3 +115,11 @@ def test_without_a_docker_that_answers_nothing_is_known_of_any_container(
 
 def test_where_no_container_is_named_docker_is_not_asked(make_deployment: MakeDeployment) -> None:
     assert [name for name in doctor(make_deployment(SMALL)) if "container" in name] == []
+
+
+def test_a_database_that_does_not_answer_is_told_once_and_not_by_every_look(make_deployment: MakeDeployment) -> None:
+    deployment = make_deployment(SMALL)
+    away = deployment.postgres.model_copy(update={"host": "127.0.0.1", "port": 9})
+    seen = doctor(deployment.model_copy(update={"postgres": away}))
+    assert [name for name, check in seen.items() if "cannot be reached" in check.detail] == ["postgres"]
+    assert seen["programs"].detail == "not known which are needed before PostgreSQL answers"
