@@ -166,7 +166,8 @@ def accept(
     else:
         accepted = accept_identity(catalog, by=by, reason=reason).as_json()
     speaker.result({"accepted": accepted, "by": by, "reason": reason})
-    speaker.verdict(True, f"accepted by {by}: {accepted}")
+    words = accepted if backup is not None else ", ".join(f"{name} {value}" for name, value in accepted.items())
+    speaker.verdict(True, f"accepted by {by}: {words}")
     if history:
         speaker.line(f"  A failed drill's alert ends with the next one: mem0-assets drill {chosen.name}")
 
@@ -181,8 +182,7 @@ def drill(
     with alerting(fleet, chosen), speaker.working(f"drilling {chosen.name}") as (_, tell):
         result = drill_backup(chosen, backup, tell=tell)
     speaker.result(result.as_json())
-    what = f"{result.backup} restored: {result.total:,} memories in PostgreSQL {result.server_version}"
-    speaker.verdict(result.verdict.ok, what if result.verdict.ok else f"{result.backup} would not come back")
+    speaker.verdict(result.verdict.ok, result.sentence)
     say_reasons(result.verdict.as_json()["reasons"])
     for caution in result.cautions:
         speaker.line(f"  note: {caution}", "yellow")

@@ -158,6 +158,9 @@ def test_a_changed_identity_is_accepted_by_name(shell: Shell) -> None:
     assert "identity_changed" in {one["code"] for one in shell.json("backup", "prd", status=1)["reasons"]}
     accepted = shell.json("accept", "prd", "--identity", "--reason", "rebuilt the table")
     assert accepted["accepted"]["dimensions"] == 8
+    said = shell("accept", "prd", "--identity", "--reason", "once more, for people").stdout
+    assert f"database {shell.deployment.postgres.database}, " in said
+    assert "dimensions 8, " in said
     assert shell.json("backup", "prd")["state"] == "verified"
 
 

@@ -55,6 +55,16 @@ class DrillResult:
     history: HistoryReport | None = None
     cautions: tuple[str, ...] = ()
 
+    @property
+    def sentence(self) -> str:
+        """What it comes to. Where only the history knows of more, the backup itself came back: that is not the same."""
+        restored = f"{self.backup} restored: {self.total:,} memories in PostgreSQL {self.server_version}"
+        if self.verdict.ok:
+            return restored
+        if {reason.code for reason in self.verdict.reasons} == {"history_lost_memories"}:
+            return f"{restored}; but mem0's history knows of more"
+        return f"{self.backup} would not come back"
+
     def as_json(self) -> dict[str, Any]:
         return {
             **self.verdict.as_json(),

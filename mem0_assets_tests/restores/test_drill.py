@@ -22,10 +22,13 @@ from mem0_assets.live.indexes import Index
 from mem0_assets.live.programs import find_program
 from mem0_assets.restores.drill import DrillResult, drill
 from mem0_assets.restores.scratch import PREFIX, NoScratchServerError
+from mem0_assets.verdicts import OK, Verdict, refused
 from mem0_assets_tests.binary_dump import forge_binary
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
 from mem0_assets_tests.forged import IDENTITY, claim, dump_text, forge, forge_legacy, forged_deployment, seal
 from mem0_assets_tests.small_disk import fill, small_disk
+
+BACK = "b restored: 3 memories in PostgreSQL 18.4"
 
 
 def _journalled(deployment: Deployment, result: DrillResult) -> bool:
@@ -33,6 +36,24 @@ def _journalled(deployment: Deployment, result: DrillResult) -> bool:
     assert event is not None
     left = list(Catalog(deployment).candidates_folder.glob(f"{PREFIX}*"))
     return left == [] and {key: event[key] for key in result.as_json()} == result.as_json()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sentence"),
+    [
+        (OK, BACK),
+        (
+            refused("history_lost_memories", "x"),
+            f"{BACK}; but mem0's history knows of more",
+        ),
+        (refused("count_mismatch", "x"), "b would not come back"),
+        (refused("count_mismatch", "x") + refused("history_lost_memories", "x"), "b would not come back"),
+    ],
+)
+def test_a_backup_that_came_back_and_a_history_that_knows_of_more_are_told_apart(
+    verdict: Verdict, sentence: str
+) -> None:
+    assert DrillResult("b", verdict, 3, {"alice": 3}, {}, "18.4").sentence == sentence
 
 
 def test_a_good_backup_comes_back_exactly_and_is_marked(make_in_each_format: MakeDeployment) -> None:
