@@ -81,7 +81,9 @@ def _payloads(namespaces: Mapping[str, int], seed: int) -> Iterator[dict[str, st
     written = datetime(2025, 10, 16, 9, 0, tzinfo=UTC)
     for namespace, memories in namespaces.items():
         for number in range(memories):
-            written += timedelta(seconds=chance.randrange(30, 4000))
+            # 17 days in all for the incident's: too few for a usual pace (alerts/write_rules.py), so that a demo's silence is
+            # no alarm.
+            written += timedelta(seconds=chance.randrange(30, 1500))
             words = [chance.choice(part) for part in (_SUBJECTS, _VERBS, _OBJECTS, _PLACES)]
             text = f"{' '.join(words)} (note {number + 1})"
             yield {

@@ -36,11 +36,12 @@ CONTENT_CHECKS = {
     "searches_complete",
     "indexes_whole",
     "metadata_kept",
+    "changes_by_mem0",
 }
 MAY_REFUSE = {"texts_not_empty", "vectors_present", "vectors_not_zero", "metadata_kept"}
 BACKUP_CHECKS = {"has_memories", "complete", "not_shrunk", "same_identity", "plausible_size", "stores_kept"}
 CONFIGURATION_CHECKS = {"unchanged", "next_start_same", "guarded", "embedder_fits"}
-COUNT_CHECKS = {"reachable", "has_memories", "not_dropped", "same_identity"}
+COUNT_CHECKS = {"reachable", "has_memories", "not_dropped", "same_identity", "writes_arrive"}
 TOTAL = sum(SMALL.values())
 
 

@@ -76,15 +76,15 @@ def in_order(*words: str) -> re.Pattern[str]:
 
 def test_the_lineage_of_the_emptied_deployment_is_red(page: Page, dagster_dev: DagsterDev) -> None:
     group = group_of(page, dagster_dev, "prd")
-    expect(group).to_contain_text("2 / 4 Passed", timeout=60_000)
-    expect(group).to_contain_text("18 / 20 Passed")
+    expect(group).to_contain_text("3 / 5 Passed", timeout=60_000)
+    expect(group).to_contain_text("19 / 21 Passed")
     expect(page.get_by_text("Failed", exact=True)).to_have_count(2)  # validated_dump and retention did not run
 
 
 def test_the_lineage_of_the_other_deployment_is_healthy(page: Page, dagster_dev: DagsterDev) -> None:
     group = group_of(page, dagster_dev, "test")
-    expect(group).to_contain_text("4 / 4 Passed", timeout=60_000)
-    expect(group).to_contain_text("20 / 20 Passed")
+    expect(group).to_contain_text("5 / 5 Passed", timeout=60_000)
+    expect(group).to_contain_text("21 / 21 Passed")
     expect(group).to_contain_text("1 / 1 Passed")
     expect(page.get_by_text("Failed", exact=True)).to_have_count(0)
 
