@@ -82,17 +82,19 @@ def look(fleet: Fleet, deployment: Deployment, *, seconds: float = CENSUS_SECOND
         findings["reach"] = [unreachable(deployment, error, fleet.alerts.unreachable_seconds)]
     else:
         try:
-            findings["writes"] = _look_at_writes(deployment, census, now, seconds)
+            findings["writes"] = _look_at_writes(deployment, census, standard, now, seconds)
         except Mem0AssetsError as error:  # ends no incident; and what has become of a history, the next backup tells
             problem = error
     return Look(deployment, now, census, problem, findings | on_disk)
 
 
-def _look_at_writes(deployment: Deployment, census: Census, now: datetime, seconds: float) -> list[Finding]:
+def _look_at_writes(
+    deployment: Deployment, census: Census, standard: Standard, now: datetime, seconds: float
+) -> list[Finding]:
     catalog, writes = Catalog(deployment), read_writes(deployment, seconds=seconds)
     with plain_disk_errors(catalog.root):
         since, accepted = _grown_since(catalog.verified(), census), accepted_losses(catalog)
-    return judge_writes(deployment, census, writes, accepted=accepted, grown_since=since, now=now)
+    return judge_writes(deployment, census, writes, standard, accepted=accepted, grown_since=since, now=now)
 
 
 def _grown_since(verified: Iterable[Backup], census: Census) -> datetime | None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from mem0_assets.alerts.messages import moment, spoken
 from mem0_assets.alerts.rules import Finding
+from mem0_assets.backups.claims import Standard
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import Census
 from mem0_assets.live.writes import Writes
@@ -32,6 +33,7 @@ def judge_writes(
     deployment: Deployment,
     census: Census,
     writes: Writes,
+    standard: Standard,
     *,
     accepted: Collection[str],
     grown_since: datetime | None,
@@ -45,15 +47,21 @@ def judge_writes(
     findings = []
     lost = [memory for memory in writes.missing if memory not in accepted]
     if lost:
-        # Of an empty table everything is missing, and that is told already.
-        empty = census.total == 0
+        told = census.total == 0 or len(lost) <= _gone(census, standard)
         command = f"mem0-assets counts {deployment.name}"
         what = _dropped(deployment.name, lost, census.identity.dimensions)
-        findings.append(Finding("writes_dropped", "writes_dropped", "critical", what, command, implied=empty))
+        findings.append(Finding("writes_dropped", "writes_dropped", "critical", what, command, implied=told))
     stopped = _stopped(writes.times, grown_since, now)
     if stopped:
         findings.append(Finding("writes_stopped", "writes_stopped", "warning", stopped, "mem0-assets doctor"))
     return findings
+
+
+def _gone(census: Census, standard: Standard) -> int:
+    """The memories of namespaces that are gone, told already and as badly; by the history, they are missing too."""
+    before = standard.previous.namespaces if standard.previous else {}
+    counts = (count for name, count in before.items() if name not in census.namespaces)
+    return sum(count for count in counts if count >= standard.limits.min_namespace)
 
 
 def _dropped(name: str, lost: list[str], dimensions: int | None) -> str:

@@ -60,11 +60,18 @@ def add_memories(
     dimensions: int = DIMENSIONS,
     seed: int = 2026,
 ) -> None:
-    """Insert so many memories per namespace. The same seed gives the same ids, texts and vectors."""
+    """Insert so many memories per namespace. The same seed gives the same ids, texts and vectors.
+
+    The last one was written a minute ago: a deployment that nobody has written to for long is an incident.
+    """
+    drafts = list(_payloads(namespaces, seed))
+    written = datetime.now(UTC) - timedelta(minutes=1) - sum((pause for pause, _ in drafts), timedelta())
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE incoming (number bigint, id uuid, payload jsonb) ON COMMIT DROP")
         with cursor.copy("COPY incoming FROM STDIN") as copy:
-            for number, payload in enumerate(_payloads(namespaces, seed)):
+            for number, (pause, payload) in enumerate(drafts):
+                written += pause
+                payload |= {"created_at": written.isoformat(), "updated_at": written.isoformat()}
                 identifier = uuid.uuid5(uuid.NAMESPACE_URL, f"{seed}/{number}")
                 copy.write_row((number, identifier, json.dumps(payload, ensure_ascii=False)))
         cursor.execute("SELECT setseed(%s)", (seed % 997 / 997,))
@@ -76,22 +83,21 @@ def add_memories(
         cursor.execute(sql.SQL(insert).format(sql.Identifier(SCHEMA, collection), sql.Literal(dimensions)))
 
 
-def _payloads(namespaces: Mapping[str, int], seed: int) -> Iterator[dict[str, str]]:
+def _payloads(namespaces: Mapping[str, int], seed: int) -> Iterator[tuple[timedelta, dict[str, str]]]:
+    """Each memory without its times, and how long after the one before it was written."""
     chance = random.Random(seed)
-    written = datetime(2025, 10, 16, 9, 0, tzinfo=UTC)
     for namespace, memories in namespaces.items():
         for number in range(memories):
-            # 17 days in all for the incident's: too few for a usual pace (alerts/write_rules.py), so that a demo's silence is
-            # no alarm.
-            written += timedelta(seconds=chance.randrange(30, 1500))
+            # 17 days in all for the incident's: too few for a usual pace (alerts/write_rules.py), so that the silence of a demo
+            # that is left running is no alarm.
+            pause = timedelta(seconds=chance.randrange(30, 1500))
             words = [chance.choice(part) for part in (_SUBJECTS, _VERBS, _OBJECTS, _PLACES)]
             text = f"{' '.join(words)} (note {number + 1})"
-            yield {
+            payload = {
                 "data": text,
                 "hash": hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
                 "user_id": namespace,
-                "created_at": written.isoformat(),
-                "updated_at": written.isoformat(),
                 "text_lemmatized": text,
                 "source": chance.choice(["chat", "e-mail", "meeting"]),
             }
+            yield pause, payload

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from mem0_assets.alerts.rules import Finding
 from mem0_assets.alerts.write_rules import judge_writes
+from mem0_assets.backups.claims import Standard
+from mem0_assets.fleet import Limits
 from mem0_assets.live.writes import Writes
-from mem0_assets_tests.alerts.test_rules import census, deployment
+from mem0_assets_tests.alerts.test_rules import backup, census, deployment
 
 NOW = datetime(2026, 1, 27, 9, 0, tzinfo=UTC)  # a Tuesday
 IDS = tuple(f"00000000-0000-4000-8000-{number:012}" for number in range(5))
@@ -16,12 +18,16 @@ def judge(
     writes: Writes,
     *,
     total: int = 10,
+    before: dict[str, int] | None = None,
     accepted: Iterable[str] = (),
     grown_since: datetime | None = None,
     now: datetime = NOW,
 ) -> list[Finding]:
     counts = census({"alice": total} if total else {})
-    return judge_writes(deployment(), counts, writes, accepted=set(accepted), grown_since=grown_since, now=now)
+    standard = Standard(Limits(), backup(before or {"alice": total}))
+    return judge_writes(
+        deployment(), counts, writes, standard, accepted=set(accepted), grown_since=grown_since, now=now
+    )
 
 
 def missing(*ids: str) -> Writes:
@@ -70,6 +76,12 @@ def test_what_a_person_accepted_is_no_finding_and_what_is_lost_later_is() -> Non
 def test_of_an_emptied_table_the_count_of_zero_is_told_and_not_each_write() -> None:
     (finding,) = judge(missing(*IDS), total=0)
     assert finding.implied
+
+
+def test_of_a_namespace_that_is_gone_that_is_told_and_whatever_is_missing_beside_it() -> None:
+    assert [one.implied for one in judge(missing(*IDS), before={"alice": 10, "bob": 10})] == [True]
+    assert [one.implied for one in judge(missing(*IDS, *IDS, IDS[0]), before={"alice": 10, "bob": 10})] == [False]
+    assert [one.implied for one in judge(missing(*IDS), before={"alice": 10, "bob": 9})] == [False]
 
 
 def test_a_bot_that_writes_all_day_is_missed_after_a_day() -> None:

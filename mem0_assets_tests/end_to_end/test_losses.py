@@ -34,6 +34,7 @@ EXPECTED: dict[How, tuple[set[str], set[str]]] = {
     "application": ({"application_emptied"}, {"backup_refused"}),
 }
 MEANT: tuple[How, ...] = ("namespace", "dimensions")  # a person may have done these on purpose
+DELETED_BY_SQL: tuple[How, ...] = ("namespace",)  # mem0's history does not know it, and asks for a word of its own
 MADE_AGAIN: How = "recreate"
 LOST_MEMORIES = [how for how in EXPECTED if how != "application"]
 
@@ -95,6 +96,8 @@ def live_through(how: How, made: Path) -> Story:
         if how in MEANT:
             refused = str(story["backup"].said["backup"])
             story["accept"] = ask("accept", "demo", "--backup", refused, "--reason", "it is meant", fleet=fleet)
+            if how in DELETED_BY_SQL:
+                story["accept history"] = ask("accept", "demo", "--history", "--reason", "it is meant", fleet=fleet)
             story["next backup"] = ask("backup", "demo", fleet=fleet)
             story["next status"] = ask("status", fleet=fleet)
         if how == MADE_AGAIN:
