@@ -4,7 +4,7 @@ One request per line of standard input, one answer per line of standard output:
 
     {"client": {"database": "mem0"}, "call": "add", "with": {...}}  ->  {"result": ...}
 
-`client` may also name `collection`, `dimensions` and `history` (a path). An error ends the process, with mem0's own
+`client` may also name `collection`, `dimensions`, `history` (a path) and `start`. An error ends the process, with mem0's own
 traceback on stderr. What was renamed between 0.1 and 2 is called `texts` and `found` here.
 """
 
@@ -81,9 +81,16 @@ class Clients:
 
 
 def make_client(
-    database: str, collection: str = "memories", dimensions: int = DIMENSIONS, history: str | None = None
+    database: str,
+    collection: str = "memories",
+    dimensions: int = DIMENSIONS,
+    history: str | None = None,
+    start: int = 1,
 ) -> Any:
-    """mem0's `Memory`, as its own server makes it. `dimensions` are the embedder's and, for a new table, the column's."""
+    """mem0's `Memory`, as its own server makes it. `dimensions` are the embedder's and, for a new table, the column's.
+
+    `start` makes another client with the same settings, as a restart does.
+    """
     from mem0 import Memory  # type: ignore[import-untyped]
 
     place = {"host": "127.0.0.1", "port": os.environ["POSTGRES_PORT"], "user": "postgres", "password": "any"}

@@ -1,5 +1,7 @@
-"""A real `dagster dev` over two deployments on a real server, and one loss in it: shared by all tests that look at it."""
+"""Shared by all tests that look at them: a real `dagster dev` over two deployments on a real server, with one loss in it;
+and the real mem0 of several versions."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,9 +22,12 @@ import yaml
 from mem0_assets.alerts.spool import Spool
 from mem0_assets.backups.backup import make_backup
 from mem0_assets.demo.memories import INCIDENT
-from mem0_assets.fleet import Fleet, load_fleet
+from mem0_assets.fleet import Deployment, Fleet, load_fleet
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
-from mem0_assets_tests.conftest import make_database, run_sql
+from mem0_assets_tests.conftest import make_database, run_sql, start_server
+from mem0_assets_tests.mem0_environments import environment
+from mem0_assets_tests.openai_stub import OpenAIStub
+from mem0_assets_tests.real_mem0 import RealMem0, real_mem0
 from mem0_assets_tests.telegram_emulator import free_port
 from mem0_assets_tests.telegram_stub import TelegramStub
 
@@ -36,6 +42,8 @@ ALARM = ("fleet_census", "run_alerts", "check_alerts")
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 Answer = TypeVar("Answer")
+
+_numbers = itertools.count(1)
 
 
 def until(what: str, ask: Callable[[], Answer | None], seconds: float = 60.0) -> Answer:
@@ -232,3 +240,50 @@ def _answers(running: DagsterDev) -> bool:
         return requests.get(f"{running.url}/server_info", timeout=5).ok
     except requests.ConnectionError:
         return False
+
+
+@pytest.fixture(scope="session")
+def tcp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A server that mem0 reaches by TCP. Tests make their own databases in it and never stop it."""
+    server = start_server(tmp_path_factory.mktemp("pg_tcp") / "data", port=free_port())
+    yield server
+    server.stop("immediate")
+
+
+Mem0Of = Callable[[str], RealMem0]
+
+
+@pytest.fixture(scope="session")
+def mem0_of(tcp_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mem0Of]:
+    """The real mem0 of a version, in a process of its own that goes on from test to test."""
+    running: dict[str, RealMem0] = {}
+    with ExitStack() as stack:
+        openai = stack.enter_context(OpenAIStub())
+
+        def start(version: str) -> RealMem0:
+            if version not in running:
+                folder = tmp_path_factory.mktemp("mem0")
+                running[version] = stack.enter_context(real_mem0(tcp_server, openai, folder, environment(version)))
+            return running[version]
+
+        yield start
+
+
+@pytest.fixture
+def real_deployment(tcp_server: EmbeddedServer, tmp_path: Path) -> Deployment:
+    """A deployment on an empty database of its own, with a history that mem0 has still to make."""
+    database = f"real_{next(_numbers)}"
+    make_database(tcp_server, database, None)
+    raw = {
+        "name": "prd",
+        "backups": tmp_path / "backups" / "prd",
+        "postgres": {"host": "127.0.0.1", "port": tcp_server.port, "user": SUPERUSER, "database": database},
+        "stores": {"history": tmp_path / "history.db"},
+    }
+    return Deployment.model_validate(raw)
+
+
+@pytest.fixture
+def real_fleet(real_deployment: Deployment, tmp_path: Path) -> Fleet:
+    path, root = tmp_path / "fleet.yaml", tmp_path / "backups"
+    return Fleet(path=path, backups_root=root, deployments={"prd": real_deployment})
