@@ -37,9 +37,10 @@ from mem0_assets.commands.context import (
     speaker,
     the_deployment,
 )
+from mem0_assets.commands.import_rows import import_rows
 from mem0_assets.commands.recovery import gate
 from mem0_assets.commands.restore import restore
-from mem0_assets.commands.rows import diff, export, import_file
+from mem0_assets.commands.rows import diff, export
 from mem0_assets.console import in_mib
 from mem0_assets.demo.deployment import COUNTED, HOWS, NAME, SHOWN_BY, Demo, How
 from mem0_assets.doctor import examine
@@ -309,7 +310,7 @@ def version() -> None:
 
 app.command()(diff)
 app.command()(export)
-app.command("import")(import_file)
+app.command("import")(import_rows)
 
 
 def main() -> None:

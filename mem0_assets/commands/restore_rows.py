@@ -65,10 +65,11 @@ def _show_plan(plan: SmallerPlan) -> None:
     for one in plan.not_in_backup:
         speaker.line(f"  note: the backup does not hold {one}", "yellow")
     if plan.cost:
-        _show_cost(plan.cost)
+        show_cost(plan.cost)
 
 
-def _show_cost(cost: Cost) -> None:
+def show_cost(cost: Cost) -> None:
+    """What new vectors take, for people."""
     price = (
         "" if cost.price is None else f", about {cost.price:,.4f} in the currency of embedder.price_per_million_tokens"
     )

@@ -1,4 +1,4 @@
-"""The commands on single memories: what differs between two sets of them, out as JSON Lines, and back in."""
+"""The commands on single memories: what differs between two sets of them, and taking them out as JSON Lines."""
 
 import os
 import sys
@@ -15,14 +15,11 @@ from mem0_assets.backups.difference import PARTS, Difference, difference
 from mem0_assets.backups.export import write_export
 from mem0_assets.backups.lines import line_of
 from mem0_assets.backups.memories import read_memories
-from mem0_assets.commands.confirmation import require_name
 from mem0_assets.commands.context import DeploymentName, speaker, the_deployment
 from mem0_assets.console import in_mib
 from mem0_assets.errors import ConfigurationError, NotFoundError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.memories import ALL, Memory, Selection, read_deployment
-from mem0_assets.restores.importing import import_memories, judge_file, plan_import
-from mem0_assets.restores.rows_writer import MODES
 
 LIVE = "live"
 STDOUT = "-"
@@ -97,45 +94,6 @@ def _all_known(memories: Iterable[Memory], selection: Selection, where: str) -> 
         found.add(memory.namespace)
         yield memory
     _require_known(selection, found, where)
-
-
-def import_file(
-    deployment: DeploymentName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines, as `export` writes them.")],
-    mode: Annotated[str, typer.Option(help="missing (what is gone), newer (also what was older), exact.")] = "missing",
-    namespace: Namespaces = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    confirm: Annotated[str | None, typer.Option(help="The deployment's name, for scripts.")] = None,
-) -> None:
-    """Memories out of a file of JSON Lines into the live table, all or none: see docs/export.md."""
-    chosen = the_deployment(deployment)
-    if mode not in MODES:
-        raise ConfigurationError(f"--mode is one of {', '.join(MODES)}, not {mode!r}")
-    chosen_mode = MODES[MODES.index(mode)]
-    with speaker.working(f"reading {file.name}"):
-        judged = judge_file(file, namespace or ())
-        plan = plan_import(chosen, judged, chosen_mode)
-    planned = {"namespaces": {name: change.as_json() for name, change in plan.namespaces.items()}}
-    answer = {"deployment": chosen.name, "file": str(file), "mode": mode, **planned}
-    columns = ["namespace", "insert", "replace", "delete", "unchanged"]
-    rows = [[name, *change.as_json().values()] for name, change in plan.namespaces.items()]
-    speaker.table(f"{chosen.name}: what an import of {file.name} would change", columns, rows)
-    if dry_run:
-        speaker.result({**answer, **plan.total.as_json(), "kept": None, "dry_run": True})
-        return
-    require_name(chosen.name, confirm)
-    with speaker.working(f"importing {file.name}") as (_, tell):
-        done = import_memories(chosen, judged, chosen_mode, tell=tell)
-    speaker.result({**answer, **done.as_json(), "dry_run": False})
-    change = done.change
-    speaker.verdict(
-        True,
-        f"{change.inserted:,} inserted, {change.replaced:,} replaced, {change.deleted:,} deleted,"
-        f" {change.unchanged:,} as they should be",
-    )
-    if done.kept:
-        speaker.line(f"  What was replaced or deleted: {done.kept}")
-        speaker.line(f"  The way back: mem0-assets import {chosen.name} {done.kept} --mode exact")
 
 
 def _side(deployment: Deployment, what: str) -> tuple[str, Read]:

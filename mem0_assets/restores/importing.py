@@ -6,39 +6,46 @@ the two readings, the second one judges again, inside the transaction.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from mem0_assets.backups.export import write_export
-from mem0_assets.backups.files import make_folder
+from mem0_assets.backups.export import Exported, write_export
 from mem0_assets.backups.formats.file_blocks import opened
-from mem0_assets.backups.inventory import ID_FORMAT
 from mem0_assets.backups.lines import MOST_BYTES, LineError, read_lines
-from mem0_assets.errors import NotFoundError, RefusedError
+from mem0_assets.errors import ConfigurationError, NotFoundError, RefusedError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.memories import Memory, Selection
 from mem0_assets.live.vectors import numbers_of
+from mem0_assets.restores.new_vectors import NewVectors
+from mem0_assets.restores.record import REPORT, Record, alone, new_record, require_settled
+from mem0_assets.restores.reembedding import Cost
 from mem0_assets.restores.rows_writer import Change, Mode, Plan, Tell, plan_memories, write_memories
-
-KEPT = "restores"
+from mem0_assets.restores.smaller import REPLACED
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A file in which every line is a memory: how many it has of each namespace, of the chosen ones alone."""
+    """A file in which every line is a memory: how many it has of each namespace, of the chosen ones alone.
+
+    With `reembed` its vectors are not read: each memory gets a new one.
+    """
 
     path: Path
     selection: Selection
+    reembed: bool
     namespaces: dict[str, int]
 
-    def memories(self) -> Iterator[Memory]:
-        """The chosen memories, read anew. Raises LineError, UnreachableError."""
+    def memories(self, ids: frozenset[UUID] | None = None) -> Iterator[Memory]:
+        """The chosen memories, read anew; of those only the `ids`. Raises LineError, UnreachableError."""
+        wanted = self.selection if ids is None else replace(self.selection, ids=ids)
         for _, memory, _ in _read(self.path):
-            if self.selection.takes(memory.id, memory.namespace):
-                yield memory
+            if wanted.takes(memory.id, memory.namespace):
+                yield replace(memory, vector=None) if self.reembed else memory
 
     @property
     def deletes(self) -> Selection:
@@ -47,20 +54,45 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What was done, and where what was replaced or deleted is kept; None where nothing was."""
+class ImportPlan:
+    """What an import would do now; `cost` of new vectors, where they are asked for."""
 
-    change: Change
-    kept: Path | None
+    file: Judged
+    mode: Mode
+    changes: Plan
+    cost: Cost | None
 
     def as_json(self) -> dict[str, Any]:
-        return {**self.change.as_json(), "kept": str(self.kept) if self.kept else None}
+        return {
+            "file": str(self.file.path),
+            "mode": self.mode,
+            "reembed": self.file.reembed,
+            "changes": {name: change.as_json() for name, change in self.changes.namespaces.items()},
+            **self.changes.total.as_json(),
+            "cost": self.cost.as_json() if self.cost else None,
+        }
 
 
-def judge_file(path: Path, namespaces: Sequence[str] = ()) -> Judged:
+@dataclass(frozen=True)
+class Imported:
+    """What was done. `kept` is the file of the live rows that are not as they were; None where all are.
+
+    `left_out` are memories without a text that the embedder takes: they were not written.
+    """
+
+    written: Change
+    kept: Exported | None
+    left_out: tuple[UUID, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        left_out = list(map(str, self.left_out))
+        return {**self.written.as_json(), "kept": str(self.kept.path) if self.kept else None, "left_out": left_out}
+
+
+def judge_file(path: Path, namespaces: Sequence[str] = (), *, reembed: bool = False) -> Judged:
     """Read a file whole. Raises LineError at the first line that is no memory, or has a vector unlike those before it.
 
-    Also RefusedError where memories come without vectors, NotFoundError, UnreachableError.
+    Also RefusedError where memories come without vectors that they are to keep, NotFoundError, UnreachableError.
     """
     selection = Selection(frozenset(namespaces) if namespaces else None)
     found: Counter[str] = Counter()
@@ -72,7 +104,7 @@ def judge_file(path: Path, namespaces: Sequence[str] = ()) -> Judged:
         found[memory.namespace] += 1
         if not with_vector:
             without.append(number)
-        if memory.vector is not None:
+        if memory.vector is not None and not reembed:
             dimensions = len(numbers_of(memory.vector))
             first = first or (number, dimensions)
             if dimensions != first[1]:
@@ -82,47 +114,70 @@ def judge_file(path: Path, namespaces: Sequence[str] = ()) -> Judged:
     for name in namespaces:
         if name not in found:
             raise NotFoundError(f"there is no memory of the namespace {name} in {path}")
-    if without:
+    if without and not reembed:
         raise RefusedError(
             f"line {without[0]} has no vector, nor have {len(without) - 1:,} others: no search would find them",
             code="null_vectors",
-            next_step="Export with --vectors",
+            next_step="Export with --vectors, or add --reembed to have new ones made",
         )
-    return Judged(path, selection, dict(found))
+    return Judged(path, selection, reembed, dict(found))
 
 
-def plan_import(deployment: Deployment, file: Judged, mode: Mode) -> Plan:
-    """What `import_memories` would do now; it writes nothing. Raises what `plan_memories` raises."""
-    return plan_memories(deployment, file.memories(), mode, file.deletes)
+def plan_import(deployment: Deployment, file: Judged, mode: Mode) -> ImportPlan:
+    """What `import_memories` would do now; it writes nothing, and the embedder is asked for one vector at most.
+
+    Raises what `plan_memories` raises, ConfigurationError, EmbedderError.
+    """
+    if file.reembed and mode == "exact":
+        raise ConfigurationError(
+            "with new vectors nothing is exactly as in the file", next_step="Use --mode missing, or newer"
+        )
+    vectors = NewVectors(deployment) if file.reembed else None
+    changes = plan_memories(deployment, file.memories(), mode, file.deletes)
+    cost = vectors.cost(file.memories(changes.written), changes.dimensions) if vectors else None
+    return ImportPlan(file, mode, changes, cost)
 
 
-def import_memories(deployment: Deployment, file: Judged, mode: Mode, *, tell: Tell = lambda what: None) -> Imported:
-    """Write the file's memories, all or none, and keep what they replace in a file of the same kind.
+def import_memories(deployment: Deployment, plan: ImportPlan, *, by: str, tell: Tell = lambda what: None) -> Imported:
+    """Write the file's memories, all or none, keep what they replace, and leave a report among the deployment's restores.
 
     In the mode `exact` memories that are not in the file are deleted in the namespaces that were named, and in no other.
-    Raises what `write_memories` raises.
+    Raises what `plan_import` and `write_memories` raise, BusyError, NoSpaceError: then the collection is as it was.
     """
-    kept: list[Path] = []
-
-    def keep(memories: Iterable[Memory]) -> None:
-        kept.append(write_export(memories, _place(deployment), vectors=True).path)
-
-    change = write_memories(deployment, file.memories(), mode, file.deletes, keep=keep, tell=tell)
-    return Imported(change, kept[0] if kept else None)
-
-
-def _place(deployment: Deployment) -> Path:
-    """A file that was not there, among the restores of a deployment that has backups."""
     if not deployment.backups.is_dir():
         raise NotFoundError(
             f"{deployment.backups} does not exist, and what is replaced is kept there",
             next_step=f"Make a backup first: mem0-assets backup {deployment.name}",
         )
-    folder, moment = deployment.backups / KEPT, datetime.now(deployment.schedule.zone)
-    make_folder(folder)
-    while (path := folder / f"replaced_{moment.strftime(ID_FORMAT)}.jsonl").exists():
-        moment += timedelta(seconds=1)
-    return path
+    with alone(deployment):
+        require_settled(deployment)
+        record, began = new_record(deployment), datetime.now(UTC)
+        report: dict[str, Any] = {"restore": record.restore, "kind": "import", "deployment": deployment.name, "by": by}
+        report |= {"began_at": began.isoformat(), "plan": plan.as_json(), "path": str(record.folder / REPORT)}
+        record.write_report(report)
+        done = _write(deployment, plan, record, tell)
+        record.write_report({**report, "ended_at": datetime.now(UTC).isoformat(), **done.as_json()})
+        return done
+
+
+def _write(deployment: Deployment, plan: ImportPlan, record: Record, tell: Tell) -> Imported:
+    kept: list[Exported] = []
+    left_out: list[UUID] = []
+    file, changes = plan.file, plan.changes
+
+    def keep(memories: Iterable[Memory]) -> None:
+        kept.append(write_export(memories, record.folder / REPLACED, vectors=True))
+
+    def write(memories: Iterable[Memory]) -> Change:
+        return write_memories(deployment, memories, plan.mode, file.deletes, keep=keep, tell=tell)
+
+    if file.reembed:
+        read = partial(file.memories, changes.written)
+        with NewVectors(deployment).made(read, changes.dimensions, left_out, tell) as memories:
+            written = write(memories)
+    else:
+        written = write(file.memories())
+    return Imported(written, kept[0] if kept else None, tuple(left_out))
 
 
 def _read(path: Path) -> Iterator[tuple[int, Memory, bool]]:

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from mem0_assets.backups.files import make_folder, plain_disk_errors, sync_folder, wait_for_lock, write_json
 from mem0_assets.backups.inventory import ID_FORMAT, dated_folders
 from mem0_assets.backups.journal import append_line, read_lines
-from mem0_assets.errors import BusyError, NotFoundError
+from mem0_assets.errors import BusyError, NotFoundError, RefusedError
 from mem0_assets.fleet import Deployment
 
 RESTORES = "restores"
@@ -124,6 +124,14 @@ def records(deployment: Deployment) -> list[Record]:
 def unfinished(deployment: Deployment) -> Record | None:
     """The restore that was interrupted, or is at work just now."""
     return next((record for record in records(deployment) if not record.is_settled()), None)
+
+
+def require_settled(deployment: Deployment) -> None:
+    """A database that is about to be swapped away would take with it what is written now. Raises RefusedError."""
+    whole = unfinished(deployment)
+    if whole:
+        step = f"First: mem0-assets restore {deployment.name} --settle"
+        raise RefusedError(f"the restore {whole.restore} was interrupted, and is not settled", next_step=step)
 
 
 def last_in(deployment: Deployment, *states: Step) -> Record:

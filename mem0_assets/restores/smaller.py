@@ -6,10 +6,9 @@ the next attempt may begin from the start: nothing comes twice.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,12 +21,11 @@ from mem0_assets.backups.memories import read_memories
 from mem0_assets.errors import ConfigurationError, Mem0AssetsError, NotFoundError, RefusedError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.memories import Memory, Selection
-from mem0_assets.restores.embedding import Embedder
 from mem0_assets.restores.history_writer import restore_history
-from mem0_assets.restores.record import REPORT, RESTORES, Record, alone, new_record, unfinished
-from mem0_assets.restores.reembedding import Cost, Kept, cost_of, make_vectors, with_new_vectors
+from mem0_assets.restores.new_vectors import NewVectors
+from mem0_assets.restores.record import REPORT, Record, alone, new_record, require_settled
+from mem0_assets.restores.reembedding import Cost
 from mem0_assets.restores.rows_writer import Change, Mode, Plan, other_dimensions, plan_memories, write_memories
-from mem0_assets.restores.vector_file import FILE, remove_vector_file, vector_file
 
 REPLACED = "replaced.jsonl"
 ENTITIES = "mem0's entity links are left as they are: mem0 makes those of a memory again when it next updates it"
@@ -155,7 +153,7 @@ def plan_smaller(deployment: Deployment, wish: Wish, *, tell: Tell = lambda what
         raise ConfigurationError(
             "with new vectors nothing is exactly as in the backup", next_step="Use --mode missing, or newer"
         )
-    embedder = Embedder(deployment.embedder) if wish.reembed else None
+    vectors = NewVectors(deployment) if wish.reembed else None
     tell("reading the backup")
     backup = _chosen(deployment, wish, tell)
     found: set[UUID] = set()
@@ -164,9 +162,10 @@ def plan_smaller(deployment: Deployment, wish: Wish, *, tell: Tell = lambda what
     changes = plan_memories(deployment, memories, wish.mode, selection)
     if wish.ids and not found:
         raise NotFoundError(f"none of the ids is in the backup {backup.backup}")
-    if embedder is None and changes.dimensions and backup.dimensions not in (None, changes.dimensions):
+    if vectors is None and changes.dimensions and backup.dimensions not in (None, changes.dimensions):
         raise other_dimensions(backup.dimensions or 0, changes.dimensions)
-    cost = _cost(deployment, backup, wish, changes, embedder) if embedder else None
+    written = replace(wish.selection(vectors=False), ids=changes.written)
+    cost = vectors.cost(read_memories(backup, written), changes.dimensions) if vectors else None
     return SmallerPlan(deployment.name, backup, wish, changes, frozenset(found), cost)
 
 
@@ -178,7 +177,7 @@ def restore_smaller(
     Raises what `plan_smaller` raises, BusyError, NoSpaceError: then the collection is as it was.
     """
     with alone(deployment):
-        _require_settled(deployment)
+        require_settled(deployment)
         report = SmallerReport(new_record(deployment), by, datetime.now(UTC), plan)
         report.record.write_report(report.as_json())
         outcome = _Deed(deployment, plan, report.record, tell).outcome()
@@ -213,14 +212,10 @@ class _Deed:
         return self._write(self._read(vectors=True))
 
     def _with_new_vectors(self) -> Change:
-        """First all vectors, then the transaction, which so waits for no network."""
-        folder, written = _restores(self._deployment), self._plan.changes.written
-        embedder = Embedder(self._deployment.embedder)
-        with vector_file(folder, _named(embedder, self._plan.changes)) as kept:
-            make_vectors(self._read(ids=written), embedder, kept, self._tell)
-            done = self._write(with_new_vectors(self._read(ids=written), kept, self._left_out))
-        remove_vector_file(folder)
-        return done
+        changes, vectors = self._plan.changes, NewVectors(self._deployment)
+        read = partial(self._read, ids=changes.written)
+        with vectors.made(read, changes.dimensions, self._left_out, self._tell) as memories:
+            return self._write(memories)
 
     def _read(self, *, vectors: bool = False, ids: frozenset[UUID] | None = None) -> Iterator[Memory]:
         selection = self._plan.wish.selection(vectors=vectors)
@@ -247,14 +242,6 @@ class _Deed:
         return restore_history(live, copy, self._plan.found.__contains__)
 
 
-def _require_settled(deployment: Deployment) -> None:
-    """A database that is about to be swapped away would take with it what is written now. Raises RefusedError."""
-    whole = unfinished(deployment)
-    if whole:
-        step = f"First: mem0-assets restore {deployment.name} --settle"
-        raise RefusedError(f"the restore {whole.restore} was interrupted, and is not settled", next_step=step)
-
-
 def _chosen(deployment: Deployment, wish: Wish, tell: Tell) -> Backup:
     """The backup that is meant, which must be verified and know the namespaces. Raises NotFoundError, RefusedError."""
     catalog = Catalog(deployment)
@@ -271,32 +258,6 @@ def _chosen(deployment: Deployment, wish: Wish, tell: Tell) -> Backup:
         known = ", ".join(backup.namespaces) or "none"
         raise NotFoundError(f"the backup {backup.backup} has no namespace {', '.join(unknown)}; it has: {known}")
     return backup
-
-
-def _cost(deployment: Deployment, backup: Backup, wish: Wish, changes: Plan, embedder: Embedder) -> Cost:
-    """What the new vectors take, once it is known that they will fit."""
-    gives = embedder.dimensions()
-    if changes.dimensions not in (None, gives):
-        raise RefusedError(
-            f"the embedder gives {gives} dimensions, and the live collection holds vectors of {changes.dimensions}",
-            code="dimensions_changed",
-            next_step="Name in fleet.yaml the embedder that mem0 itself embeds with now",
-        )
-    folder = _restores(deployment)
-    asked: AbstractContextManager[Kept] = nullcontext({})
-    if (folder / FILE).exists():
-        asked = vector_file(folder, _named(embedder, changes))
-    with asked as kept:
-        selection = replace(wish.selection(vectors=False), ids=changes.written)
-        return cost_of(read_memories(backup, selection), embedder, kept)
-
-
-def _named(embedder: Embedder, changes: Plan) -> str:
-    return f"{embedder.name} -> {changes.dimensions}"
-
-
-def _restores(deployment: Deployment) -> Path:
-    return deployment.backups / RESTORES
 
 
 def _noting(memories: Iterable[Memory], ids: set[UUID]) -> Iterator[Memory]:

@@ -19,7 +19,7 @@ from mem0_assets.fleet import Deployment
 from mem0_assets.live.vectors import vector_of
 from mem0_assets.restores import smaller
 from mem0_assets.restores.embedding import EmbedderError
-from mem0_assets.restores.importing import import_memories, judge_file
+from mem0_assets.restores.importing import import_memories, judge_file, plan_import
 from mem0_assets.restores.record import alone, new_record
 from mem0_assets.restores.rows_writer import Change
 from mem0_assets.restores.smaller import SmallerReport, Wish, plan_smaller, restore_smaller
@@ -102,7 +102,7 @@ def test_what_exact_replaces_and_deletes_can_be_put_back(make_deployment: MakeDe
     kept = report.outcome.kept.path
     assert memories_of(deployment) == good
     assert kept.stat().st_mode & 0o777 == 0o600
-    import_memories(deployment, judge_file(kept), "exact")
+    import_memories(deployment, plan_import(deployment, judge_file(kept), "exact"), by="mark")
     assert memories_of(deployment) == spoilt
 
 
