@@ -239,7 +239,9 @@ class _Deed:
             return None
         self._tell("putting the history back")
         copy = self._plan.backup.path / manifest.files_of("history")[0].path
-        return restore_history(live, copy, self._plan.found.__contains__)
+        # The story of a memory that is not there would be told as one that was lost.
+        back = self._plan.found.difference(self._left_out)
+        return restore_history(live, copy, back.__contains__)
 
 
 def _chosen(deployment: Deployment, wish: Wish, tell: Tell) -> Backup:

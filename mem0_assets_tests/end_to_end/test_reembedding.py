@@ -51,7 +51,10 @@ def test_after_a_change_from_1536_to_768_dimensions_mem0_finds_its_memories(
             new = mem0.configured(dimensions=768, history=str(tmp_path / "after.db"))
             new.add("after", "The first memory after the move", "mark_carey/sap")
             after = deployment_on(server, openai, tmp_path, "after")
-            report = restore_smaller(after, plan_smaller(after, Wish(reembed=True)), by="mark")
+            with new.writing(
+                "after", ["mark_carey/sap", "mark_carey/booking", "mark_carey/health", "mark_carey/synovia"]
+            ):
+                report = restore_smaller(after, plan_smaller(after, Wish(reembed=True)), by="mark")
             assert report.outcome is not None
             assert (report.outcome.written, report.outcome.history) == (Change(inserted=5), 5)
             for namespace, texts in KNOWN.items():

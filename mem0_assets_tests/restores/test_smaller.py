@@ -251,19 +251,26 @@ def test_only_what_will_be_written_is_paid_for(make_deployment: MakeDeployment, 
     assert len(ollama.texts) == asked + 1 + 12
 
 
-def test_a_memory_that_has_no_vector_is_left_out_and_named(make_deployment: MakeDeployment, ollama: OllamaStub) -> None:
+def test_a_memory_that_has_no_vector_is_left_out_and_named(
+    make_deployment: MakeDeployment, ollama: OllamaStub, tmp_path: Path
+) -> None:
     ollama.longest = 60
-    deployment = make_deployment(embedder={"provider": "ollama", "url": ollama.url, "model": ollama.model})
+    stores = {"history": str(make_history(tmp_path / "history.db")), "roles": False}
+    embedder = {"provider": "ollama", "url": ollama.url, "model": ollama.model}
+    deployment = make_deployment(embedder=embedder, stores=stores)
     first, second, *_ = memories_of(deployment)
+    add_rows(tmp_path / "history.db", [(str(memory.id), "ADD", "x") for memory in memories_of(deployment)])
     run_sql(deployment, 'UPDATE memories SET payload = payload || \'{"data": "short"}\'')
     run_sql(deployment, f"UPDATE memories SET payload = payload - 'data' WHERE id = '{first.id}'")
     long = json.dumps({"data": "x" * 61})
     run_sql(deployment, f"UPDATE memories SET payload = payload || '{long}' WHERE id = '{second.id}'")
     make_backup(deployment)
+    (tmp_path / "history.db").unlink()
+    make_history(tmp_path / "history.db")
     run_sql(deployment, "TRUNCATE memories; ALTER TABLE memories ALTER COLUMN vector TYPE vector(4)")
     report = restore(deployment, Wish(reembed=True))
     assert report.outcome is not None
-    assert report.outcome.written == Change(inserted=75)
+    assert (report.outcome.written, report.outcome.history) == (Change(inserted=75), 75)
     assert report.outcome.left_out == (first.id, second.id)
     assert report.outcome.reasons[0]["code"] == "left_out"
     assert not report.ok
