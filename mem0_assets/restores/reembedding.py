@@ -78,19 +78,22 @@ def make_vectors(memories: Iterable[Memory], embedder: Embedder, kept: VectorFil
     """
     done = 0
     for batch in _batches(_unasked(memories, kept, Counter()), embedder.settings.batch):
-        _ask(batch, embedder, kept)
+        if not _ask(batch, embedder, kept):
+            embedder.dimensions()  # is it these texts, or does it take none at all any more?
         done += len(batch)
         tell(f"{done:,} texts embedded")
 
 
-def _ask(batch: list[str], embedder: Embedder, kept: VectorFile) -> None:
-    """Where a batch is not taken, its halves are asked for: one text that is too long must not cost the others theirs."""
+def _ask(batch: list[str], embedder: Embedder, kept: VectorFile) -> int:
+    """How many of the texts have their vector now. Where a batch is not taken, its halves are asked for: one text that is
+    too long must not cost the others theirs.
+    """
     try:
         kept.put(dict(zip(batch, embedder.embed(batch), strict=True)))
     except TextRefusedError:
         half = len(batch) // 2
-        for part in (batch[:half], batch[half:]) if half else ():
-            _ask(part, embedder, kept)
+        return sum(_ask(part, embedder, kept) for part in (batch[:half], batch[half:])) if half else 0
+    return len(batch)
 
 
 def with_new_vectors(memories: Iterable[Memory], kept: Kept, left_out: list[UUID]) -> Iterator[Memory]:

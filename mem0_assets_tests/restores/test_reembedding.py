@@ -14,7 +14,7 @@ from mem0_assets.fleet import EmbedderSettings
 from mem0_assets.live.memories import Memory
 from mem0_assets.live.vectors import vector_of
 from mem0_assets.restores import reembedding
-from mem0_assets.restores.embedding import Embedder, EmbedderAwayError
+from mem0_assets.restores.embedding import Embedder, EmbedderAwayError, EmbedderError
 from mem0_assets.restores.reembedding import cost_of, make_vectors, text_of, with_new_vectors
 from mem0_assets.restores.vector_file import FILE, VectorFileError, remove_vector_file, vector_file
 from mem0_assets_tests.embedder_stubs import OllamaStub
@@ -100,6 +100,14 @@ def test_a_text_that_is_not_taken_costs_no_other_its_vector(ollama: OllamaStub, 
         found = list(with_new_vectors([*long, *MEMORIES, of(None, 103)], kept, left_out))
     assert [memory.id for memory in found] == [memory.id for memory in MEMORIES]
     assert [one.int for one in left_out] == [101, 102, 103]
+
+
+def test_an_endpoint_that_takes_no_text_any_more_is_not_asked_for_each(ollama: OllamaStub, tmp_path: Path) -> None:
+    embedder = asking(ollama)
+    ollama.faults[ollama.path] = page(400)
+    with vector_file(tmp_path, embedder.name) as kept, pytest.raises(EmbedderError, match="does not take"):
+        make_vectors(MEMORIES, embedder, kept, quiet)
+    assert len(ollama.asked) == 16  # the first batch of eight, its halves down to each text, and the question why
 
 
 def test_an_endpoint_that_goes_away_is_asked_for_the_rest_next_time(ollama: OllamaStub, tmp_path: Path) -> None:
