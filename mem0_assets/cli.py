@@ -108,6 +108,10 @@ def backup(
     speaker.verdict(outcome.verdict.ok, f"{made.backup} is {made.state}: {memories} memories, {in_mib(made.bytes)}")
     speaker.line(f"  {made.path}")
     say_reasons(outcome.verdict.as_json()["reasons"])
+    if outcome.may_be_meant:
+        speaker.line(
+            f'  only if somebody meant it: mem0-assets accept {chosen.name} --backup {made.backup} --reason "..."'
+        )
     for caution in outcome.cautions:
         speaker.line(f"  note: {caution}", "yellow")
     exit_unless(outcome.verdict.ok)

@@ -144,6 +144,16 @@ def test_a_persons_word_is_kept_with_its_reason(shell: Shell) -> None:
     assert shell.json("backup", "prd")["state"] == "verified"
 
 
+def test_a_refusal_that_may_be_meant_names_the_command_and_an_empty_one_does_not(shell: Shell) -> None:
+    shell.json("backup", "prd")
+    run_sql(shell.deployment, "DELETE FROM memories WHERE payload->>'user_id' = 'carol'")
+    refused = shell("backup", "prd")
+    assert refused.returncode == 1
+    assert "only if somebody meant it: mem0-assets accept prd --backup 20" in refused.stdout
+    run_sql(shell.deployment, "DELETE FROM memories")
+    assert "accept" not in shell("backup", "prd").stdout
+
+
 def test_accept_wants_one_thing_and_a_reason(shell: Shell) -> None:
     assert shell("accept", "prd", "--reason", "why").returncode == 2
     assert shell("accept", "prd", "--identity").returncode == 2

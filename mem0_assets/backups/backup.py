@@ -41,6 +41,12 @@ class Outcome:
     cautions: tuple[str, ...]
     seconds: float
 
+    @property
+    def may_be_meant(self) -> bool:
+        """Whether it is worth a hint that a person may accept it: refused, not damaged, and not for being empty."""
+        codes = {reason.code for reason in self.verdict.reasons}
+        return bool(codes) and codes <= ACCEPTABLE and "empty" not in codes
+
     def as_json(self) -> dict[str, Any]:
         return {
             "backup": self.backup.backup,
