@@ -39,6 +39,7 @@ from mem0_assets.commands.context import (
 )
 from mem0_assets.commands.import_rows import import_rows
 from mem0_assets.commands.recovery import gate
+from mem0_assets.commands.recreation import postflight, preflight
 from mem0_assets.commands.restore import restore
 from mem0_assets.commands.rows import diff, export
 from mem0_assets.console import in_mib
@@ -66,6 +67,8 @@ app.add_typer(demo_app, name="demo")
 app.command()(gate)
 app.command()(restore)
 app.command()(configuration)
+app.command()(preflight)
+app.command()(postflight)
 
 
 @app.callback()
