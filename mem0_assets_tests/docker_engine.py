@@ -46,12 +46,17 @@ class DockerEngine:
         volumes: list[str] | None = None,
         command: str = "sleep 3600",
         labels: Mapping[str, str] | None = None,
+        image: str = IMAGE,
     ) -> Container:
-        """A running container of this name, in place of the one that had it. `volumes`: as Docker writes them."""
+        """A running container of this name, in place of the one that had it. `volumes`: as Docker writes them.
+
+        `image` is only another name for the one that there is.
+        """
+        self.client.images.get(IMAGE).tag(*image.split(":"))
         with suppress(docker.errors.NotFound):
             self.client.containers.get(name).remove(force=True)
         return self.client.containers.run(
-            IMAGE,
+            image,
             ["/bin/busybox", "sh", "-c", f"trap 'exit 0' TERM; {command} & wait"],
             name=name,
             detach=True,

@@ -22,7 +22,7 @@ COMPOSE = """
 name: mem0
 services:
   postgres:
-    image: pgvector/pgvector:pg{major}
+    image: {image}
     container_name: mem0_postgres_prd
     volumes: [postgres_db:/var/lib/postgresql/data]
   mem0_server:
@@ -44,7 +44,7 @@ class House:
         engine: DockerEngine,
         mem0: Mem0Stub,
         make_deployment: MakeDeployment,
-        dimensions: int = 8,
+        **settings: Any,
     ) -> None:
         self.folder = folder / "server"
         self.engine = engine
@@ -52,10 +52,10 @@ class House:
         history = self.folder / "history" / "history.db"
         self.deployment: Deployment = make_deployment(
             on=server,
-            dimensions=dimensions,
             stores={"history": history, "files": [self.folder / ".env", self.folder / "docker-compose.yml"]},
             containers={"server": "mem0_server_prd", "postgres": "mem0_postgres_prd", "docker_url": engine.url},
             health={"server_url": mem0.url, "admin_key_env": "MEM0_ADMIN_KEY", "min_free_bytes": 0},
+            **settings,
         )
         self.database = self.deployment.postgres.database
         self.env: dict[str, str] = {
@@ -64,7 +64,8 @@ class House:
             "POSTGRES_USER": "mem0_user",
             "POSTGRES_PASSWORD": SECRET,
         }
-        lay_out(self.folder, {"docker-compose.yml": COMPOSE.format(major=server.made_by)})
+        self.image = f"pgvector/pgvector:pg{server.made_by}"
+        lay_out(self.folder, {"docker-compose.yml": COMPOSE.format(image=self.image)})
         self.write()
         with open_connection(server, self.database) as connection:
             create_history(history, connection, "memories")
@@ -82,13 +83,10 @@ class House:
         self.mem0.memories = {memory: {"id": memory, "memory": "a text"} for memory in ids}
 
     def up(self, data: str | None = DATA, history: bool = True, environment: Mapping[str, str] | None = None) -> None:
-        places: dict[str, Any] = {"mem0_postgres_prd": [data] if data else []}
-        places["mem0_server_prd"] = [f"{self.folder / 'history'}:/app/history"] if history else []
-        for name, volumes in places.items():
-            started = self.env if environment is None else environment
-            self.engine.run(
-                name, environment=started if name == "mem0_server_prd" else {}, volumes=volumes, labels=LABELS
-            )
+        started = self.env if environment is None else environment
+        kept = [f"{self.folder / 'history'}:/app/history"] if history else []
+        self.engine.run("mem0_server_prd", environment=started, volumes=kept, labels=LABELS)
+        self.engine.run("mem0_postgres_prd", volumes=[data] if data else [], labels=LABELS, image=self.image)
 
     def lose_history(self) -> None:
         shutil.rmtree(self.folder / "history")
