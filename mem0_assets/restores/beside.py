@@ -5,8 +5,8 @@ would be a second incident. So it first goes into a scratch server, where all of
 owners and grants, into the live one.
 """
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from mem0_assets.backups.formats.sql_loader import LoadFailedError, LoadTimes, l
 from mem0_assets.backups.instant import one
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.manifest import Store
-from mem0_assets.errors import NoSpaceError
+from mem0_assets.errors import NoSpaceError, UnreachableError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.embedded import PORT, SUPERUSER, EmbeddedServer
 from mem0_assets.live.postgres import Connection, connect, connection_settings
@@ -74,7 +74,7 @@ def load_beside(
     `made_by` is the version of the server that was dumped, as far as the dump says.
     Raises LoadFailedError, DumpDamage, NoSpaceError, UnreachableError.
     """
-    with working(deployment, seconds=SLOW_SECONDS) as connection:
+    with _full_disk_told(), working(deployment, seconds=SLOW_SECONDS) as connection:
         ownership = _ownership(deployment, connection, backup, place)
         database, owner = sql.Identifier(place.beside), sql.Identifier(ownership.owner)
         make = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'")
@@ -82,7 +82,7 @@ def load_beside(
         notes = carry_settings(connection, place.live, place.beside)
         major = connection.info.server_version // 10000
     settings, program = connection_settings(admin_of(deployment, place.beside)), find_program("psql", major)
-    try:
+    with _full_disk_told():
         if backup.manifest:
             dump_format, files = dump_of(backup, place.store)
             load = FORMATS[dump_format].load
@@ -90,11 +90,6 @@ def load_beside(
         else:
             with scratch_server(catalog.candidates_folder, scratch_major(made_by or str(major))) as scratch:
                 times = _load_foreign(deployment, backup, scratch, settings, program)
-    except LoadFailedError as error:
-        if "No space left on device" not in error.message:
-            raise
-        step = "Free space on the server's disk; the live database is as it was"
-        raise NoSpaceError("the server's disk ran full while the backup was loaded", next_step=step) from None
     with connect(admin_of(deployment, place.beside), seconds=WORK_SECONDS) as connection:
         notes += give(connection, ownership)
     return times, notes
@@ -105,6 +100,18 @@ def drop_beside(deployment: Deployment, names: list[str]) -> None:
     with working(deployment, seconds=SLOW_SECONDS) as connection:
         for name in names:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    """A full disk by its name: nothing is wrong with the backup, and nothing with the server."""
+    try:
+        yield
+    except (LoadFailedError, UnreachableError) as error:
+        if "No space left on device" not in error.message:
+            raise
+        step = "Free space on the server's disk; the live database is as it was"
+        raise NoSpaceError("the server's disk ran full while the backup was loaded", next_step=step) from None
 
 
 def _ownership(deployment: Deployment, connection: Connection, backup: Backup, place: Place) -> Ownership:

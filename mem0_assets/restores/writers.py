@@ -53,9 +53,9 @@ def start_writers(deployment: Deployment, names: Sequence[str]) -> None:
                 docker.start(name)
 
 
-def require_nobody(deployment: Deployment, *, seconds: float = LEAVING_SECONDS) -> None:
-    """Raises SessionsHeldError where somebody is still connected to one of the databases after so long."""
-    until = time.monotonic() + seconds
+def require_nobody(deployment: Deployment) -> None:
+    """Raises SessionsHeldError where somebody is still connected to one of the databases after LEAVING_SECONDS."""
+    until = time.monotonic() + LEAVING_SECONDS
     with working(deployment) as connection:
         while sessions(connection, targets(deployment)):
             if time.monotonic() > until:
