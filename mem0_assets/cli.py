@@ -38,7 +38,7 @@ from mem0_assets.commands.context import (
     the_deployment,
 )
 from mem0_assets.commands.import_rows import import_rows
-from mem0_assets.commands.recovery import gate
+from mem0_assets.commands.recovery import gate, recover
 from mem0_assets.commands.recreation import postflight, preflight
 from mem0_assets.commands.restore import restore
 from mem0_assets.commands.rows import diff, export
@@ -69,6 +69,7 @@ app.command()(restore)
 app.command()(configuration)
 app.command()(preflight)
 app.command()(postflight)
+app.command()(recover)
 
 
 @app.callback()
@@ -378,7 +379,8 @@ def _aged(backup: str, at: datetime, now: datetime) -> dict[str, Any]:
 def _next_runs(deployment: Deployment, now: datetime) -> dict[str, str]:
     schedule = deployment.schedule
     lines: dict[str, str] = dict(schedule.tiers.items())
-    lines |= {name: line for name, line in (("drill", schedule.drill), ("report", schedule.report)) if line}
+    others = {"drill": schedule.drill, "recovery_drill": schedule.recovery_drill, "report": schedule.report}
+    lines |= {name: line for name, line in others.items() if line}
     return {name: next_fire(line, schedule.zone, now).isoformat() for name, line in lines.items()}
 
 

@@ -181,6 +181,7 @@ class Schedule(_Strict):
     weekly: str | None = "30 2 * * 0"
     monthly: str | None = "30 2 1 * *"
     drill: str | None = "30 4 * * 1"
+    recovery_drill: str | None = "30 5 1 * *"
     report: str | None = "0 8 * * *"
 
     @field_validator("timezone")
@@ -190,14 +191,14 @@ class Schedule(_Strict):
             raise ValueError(f"unknown time zone {value!r}: use a name like Europe/London")
         return value
 
-    @field_validator("hourly", "daily", "weekly", "monthly", "drill", "report")
+    @field_validator("hourly", "daily", "weekly", "monthly", "drill", "recovery_drill", "report")
     @classmethod
     def _valid_cron(cls, value: str | None) -> str | None:
         if value is not None and (len(value.split()) != 5 or not croniter.is_valid(value)):
             raise ValueError(f"{value!r} is not a cron line of five fields")
         return value
 
-    @field_validator("hourly", "daily", "weekly", "monthly", "drill", "report")
+    @field_validator("hourly", "daily", "weekly", "monthly", "drill", "recovery_drill", "report")
     @classmethod
     def _fires_some_day(cls, value: str | None) -> str | None:
         try:

@@ -101,6 +101,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], str, dict[str, str]]] = {
             "weekly": "Makes the weekly backups.",
             "monthly": "Makes the monthly backups.",
             "drill": "Restores the newest verified backup into a scratch server, to prove it.",
+            "recovery_drill": "Rehearses a whole recovery on a scratch server: load, verify, swap, undo.",
             "report": "Sends the daily report.",
         },
     ),

@@ -180,7 +180,7 @@ def test_status_tells_of_each_deployment_what_is_wrong_and_what_runs_next(shell:
     assert state["total"] == TOTAL
     assert state["newest_verified"]["age_seconds"] < 300
     assert state["incidents"] == []
-    assert set(state["next_runs"]) == {"hourly", "daily", "weekly", "monthly", "drill", "report"}
+    assert set(state["next_runs"]) == {"hourly", "daily", "weekly", "monthly", "drill", "recovery_drill", "report"}
     run_sql(shell.deployment, "TRUNCATE memories")
     kinds = {one["kind"] for one in shell.json("status")["deployments"]["prd"]["incidents"]}
     assert "count_zero" in kinds

@@ -41,6 +41,8 @@ TITLES: dict[str, str] = {
     "next_start_differs": "the next start would use another configuration",
     "not_guarded": "mem0 uses what is not guarded",
     "embedder_mismatch": "the embedder does not fit the memories",
+    "recovery_drill_failed": "recovery drill failed",
+    "recovery_drill_overdue": "recovery drill overdue",
     "run_failed": "run failed",
     "check_failed": "check failed",
     "alerts_undelivered": "alerts could not be delivered",

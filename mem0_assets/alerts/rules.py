@@ -55,6 +55,8 @@ Kind = Literal[
     "next_start_differs",
     "not_guarded",
     "embedder_mismatch",
+    "recovery_drill_failed",
+    "recovery_drill_overdue",
     "run_failed",
     "check_failed",
     "alerts_undelivered",
@@ -217,15 +219,39 @@ def judge_drills(
     if last and not last[1].ok:
         what = f"The drill of {last[0]} failed: {last[1].sentence()}."
         return [Finding("drill", "drill_failed", "critical", what, command)]
-    line = deployment.schedule.drill
-    if line is None or not verified:
+    if (missed := _missed(deployment.schedule, deployment.schedule.drill, verified, proven_at, now)) is None:
         return []
-    since = proven_at or verified[-1].created_at
-    late = overdue_since([line], deployment.schedule.zone, since, now)
-    if late is None:
-        return []
-    what = f"No backup has been restored in a drill since {since.isoformat()}; one was due at {late.isoformat()}."
+    what = f"No backup has been restored in a drill since {missed}."
     return [Finding("drill", "drill_overdue", "warning", what, command)]
+
+
+def judge_recovery_drills(
+    deployment: Deployment,
+    verified: Sequence[Backup],
+    last: tuple[str, Verdict] | None,
+    proven_at: datetime | None,
+    now: datetime,
+) -> list[Finding]:
+    """The same of the monthly rehearsal of a whole recovery."""
+    command = f"mem0-assets recover {deployment.name} --drill"
+    if last and not last[1].ok:
+        what = f"The rehearsal of a recovery from {last[0]} failed: {last[1].sentence()}."
+        return [Finding("recovery_drill", "recovery_drill_failed", "critical", what, command)]
+    if (missed := _missed(deployment.schedule, deployment.schedule.recovery_drill, verified, proven_at, now)) is None:
+        return []
+    what = f"No recovery has been rehearsed since {missed}."
+    return [Finding("recovery_drill", "recovery_drill_overdue", "warning", what, command)]
+
+
+def _missed(
+    schedule: Schedule, line: str | None, verified: Sequence[Backup], proven_at: datetime | None, now: datetime
+) -> str | None:
+    """Since when nothing was proven, and when it should have been; None where nothing is overdue."""
+    if line is None or not verified:
+        return None
+    since = proven_at or verified[-1].created_at
+    late = overdue_since([line], schedule.zone, since, now)
+    return f"{since.isoformat()}; one was due at {late.isoformat()}" if late else None
 
 
 def _judge_identity(deployment: Deployment, census: Census, standard: Standard, command: str) -> list[Finding]:

@@ -20,6 +20,7 @@ from mem0_assets.alerts.rules import (
     judge_backups,
     judge_drills,
     judge_memories,
+    judge_recovery_drills,
     table_missing,
     unreachable,
     unreadable,
@@ -113,7 +114,10 @@ def look_at_disk(deployment: Deployment) -> dict[Scope, list[Finding]]:
             proof = last_proof(catalog)
             return {
                 "backups": judge_backups(deployment, newest, catalog.last_refusal(), now),
-                "drills": judge_drills(deployment, verified, last_drill(catalog), proof and proof[0], now),
+                "drills": [
+                    *judge_drills(deployment, verified, last_drill(catalog), proof and proof[0], now),
+                    *judge_recovery_drills(deployment, verified, *_rehearsals(catalog), now),
+                ],
             }
     except Mem0AssetsError as error:
         return {"backups": [unreadable(deployment, str(error))]}
@@ -227,6 +231,14 @@ def last_drill(catalog: Catalog) -> tuple[str, Verdict] | None:
     if event is None:
         return None
     return event["backup"], Verdict(tuple(Reason(**reason) for reason in event["reasons"]))
+
+
+def _rehearsals(catalog: Catalog) -> tuple[tuple[str, Verdict] | None, datetime | None]:
+    """The backup and the verdict of the newest rehearsal of a recovery, and when one last went well."""
+    events = list(catalog.journal.events("recovery_drill"))
+    good = [event for event in events if event["verdict"] == "ok"]
+    last = (events[-1]["backup"], Verdict(tuple(Reason(**one) for one in events[-1]["reasons"]))) if events else None
+    return last, datetime.fromisoformat(good[-1]["at"]) if good else None
 
 
 def last_proof(catalog: Catalog) -> tuple[datetime, str] | None:

@@ -14,7 +14,6 @@ from mem0_assets.alerts.watch import look
 from mem0_assets.assets.checks import backup_checks, count_checks
 from mem0_assets.assets.configuration_checks import configuration_asset, configuration_checks
 from mem0_assets.assets.failures import failure, plain_failures
-from mem0_assets.assets.gates import build_gate, gate_key
 from mem0_assets.assets.health_checks import health_checks
 from mem0_assets.assets.metadata import (
     backup_metadata,
@@ -23,6 +22,7 @@ from mem0_assets.assets.metadata import (
     manifest_metadata,
     retention_metadata,
 )
+from mem0_assets.assets.recovery import build_recovery
 from mem0_assets.assets.schedules import build_schedules
 from mem0_assets.backups.backup import prove, standard_of, tiers_of
 from mem0_assets.backups.capture import capture
@@ -31,7 +31,8 @@ from mem0_assets.backups.legacy import examine_legacy
 from mem0_assets.backups.manifest import read_manifest
 from mem0_assets.backups.retention import prune
 from mem0_assets.fleet import Deployment, Fleet
-from mem0_assets.recovery.gates import GATES
+from mem0_assets.recovery.record import STAGES
+from mem0_assets.recovery.rehearsal import rehearse
 from mem0_assets.restores.drill import drill
 from mem0_assets.timetable import GRACE, longest_gap
 
@@ -45,6 +46,11 @@ JOBS = {
         "Dump, check, read back, publish; then expire what is beyond retention.",
     ),
     "drill": (["restore_drill"], "Restore the newest verified backup for real, and compare."),
+    "recovery_drill": (["recovery_drill"], "Rehearse a whole recovery on a scratch server, without gates."),
+    "disaster_recovery": (
+        [f"recovery_{stage}" for stage in STAGES],
+        "Recover in four stages, each behind a gate: goes as far as they are open, and goes on when launched again.",
+    ),
 }
 
 
@@ -59,7 +65,8 @@ def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
         _validated_dump(deployment),
         _restore_drill(deployment),
         _retention(deployment),
-        *_gates(deployment),
+        _recovery_drill(deployment),
+        *build_recovery(fleet, deployment, OWNERS),
     ]
     jobs = [
         dg.define_asset_job(
@@ -255,14 +262,27 @@ def _retention(deployment: Deployment) -> dg.AssetsDefinition:
     return retention
 
 
-def _gates(deployment: Deployment) -> list[dg.AssetsDefinition]:
-    """Each gate after the one before it; the first rests on what was proven."""
-    deps = [dg.AssetKey([deployment.name, thing]) for thing in ("validated_dump", "restore_drill")]
-    gates = []
-    for gate in GATES:
-        gates.append(build_gate(deployment, gate, deps, OWNERS))
-        deps = [gate_key(deployment, gate)]
-    return gates
+def _recovery_drill(deployment: Deployment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=[deployment.name, "recovery_drill"],
+        deps=[[deployment.name, "validated_dump"]],
+        group_name=deployment.name,
+        description="A whole recovery rehearsed on a scratch server, without gates: an empty deployment is made there, the "
+        "newest verified backup planned, loaded beside, verified and swapped in, and undone again.",
+        kinds={"postgres"},
+        owners=OWNERS,
+        pool="scratch_server",
+    )
+    def recovery_drill() -> dg.MaterializeResult[None]:
+        with plain_failures(incident=None):
+            result = rehearse(deployment)
+        if not result.verdict.ok:
+            why = f"the rehearsal of a recovery from {result.backup} failed: {result.verdict.sentence()}"
+            raise failure(why, "recovery_drill_failed")
+        seconds = {f"{name}_seconds": dg.MetadataValue.float(value) for name, value in result.seconds.items()}
+        return dg.MaterializeResult(metadata={"backup": dg.MetadataValue.text(result.backup), **seconds})
+
+    return recovery_drill
 
 
 def _freshness(deployment: Deployment, lines: list[str]) -> dg.FreshnessPolicy | None:

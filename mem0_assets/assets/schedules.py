@@ -1,4 +1,4 @@
-"""When things run: three schedules per deployment, in its own time zone, all on by default.
+"""When things run: four schedules per deployment, in its own time zone, all on by default.
 
 The tiers are one schedule with several cron lines, not four: where they fall on the same minute one backup serves them
 all. Which tiers a run serves is computed from what is on disk, so a machine that slept through Sunday 02:30, or a night
@@ -31,18 +31,23 @@ def build_schedules(fleet: Fleet, deployment: Deployment) -> Sequence[dg.Schedul
                 description="Backups: " + "; ".join(f"{tier} {line}" for tier, line in lines.tiers.items()),
             )
         )
-    if lines.drill:
-        schedules.append(
-            dg.ScheduleDefinition(
-                name=f"{deployment.name}_drill",
-                job_name=f"{deployment.name}_drill",
-                cron_schedule=lines.drill,
-                execution_timezone=lines.timezone,
-                default_status=RUNNING,
-                tags={"deployment": deployment.name},
-                description="Restore the newest verified backup for real.",
-            )
+    drills = {
+        "drill": (lines.drill, "Restore the newest verified backup for real."),
+        "recovery_drill": (lines.recovery_drill, "Rehearse a whole recovery on a scratch server."),
+    }
+    schedules += [
+        dg.ScheduleDefinition(
+            name=f"{deployment.name}_{what}",
+            job_name=f"{deployment.name}_{what}",
+            cron_schedule=line,
+            execution_timezone=lines.timezone,
+            default_status=RUNNING,
+            tags={"deployment": deployment.name},
+            description=description,
         )
+        for what, (line, description) in drills.items()
+        if line
+    ]
     return [*schedules, *([_report(fleet, deployment, lines.report)] if lines.report else [])]
 
 

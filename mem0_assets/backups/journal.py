@@ -30,6 +30,7 @@ EventKind = Literal[
     "configuration_accepted",
     "preflight",
     "postflight",
+    "recovery_drill",
 ]
 Event = dict[str, Any]
 
@@ -49,6 +50,7 @@ _FACTS: dict[str, set[str]] = {
     "configuration_accepted": {"configuration", "by", "reason"},
     "preflight": {"go", "reasons", "saw"},
     "postflight": {"verdict", "reasons"},
+    "recovery_drill": {"backup", "verdict", "reasons", "seconds"},
 }
 
 

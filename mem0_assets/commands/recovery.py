@@ -1,14 +1,26 @@
-"""`mem0-assets gate`: the gates of a disaster recovery, seen and opened."""
+"""`mem0-assets gate` and `recover`: the gates of a disaster recovery, seen and opened, and its stages."""
 
 import getpass
 from typing import Annotated, Any
 
 import typer
 
-from mem0_assets.commands.context import DeploymentName, exit_unless, speaker, the_deployment
+from mem0_assets.commands.context import (
+    DeploymentName,
+    alerting,
+    exit_unless,
+    fleet_and,
+    say_reasons,
+    speaker,
+    the_deployment,
+)
 from mem0_assets.errors import ConfigurationError
-from mem0_assets.recovery.approvals import GateView, approve, command, revoke, view
+from mem0_assets.fleet import Deployment, Fleet
+from mem0_assets.recovery.approvals import GateClosedError, GateView, approve, command, revoke, view
 from mem0_assets.recovery.gates import GATES, Gate
+from mem0_assets.recovery.record import STAGES
+from mem0_assets.recovery.rehearsal import rehearse
+from mem0_assets.recovery.stages import StageReport, run_stage
 
 
 def gate(
@@ -41,6 +53,58 @@ def gate(
     if not seen.state.open and not revoke_it:
         speaker.line(f"  open it: {command(chosen, which)}" if not seen.lacking else "  It cannot be opened yet.")
     exit_unless(seen.state.open or revoke_it)
+
+
+def recover(
+    deployment: DeploymentName,
+    confirm: Annotated[str, typer.Option(help="The deployment's name, typed once more.")] = "",
+    end_sessions: Annotated[bool, typer.Option("--end-sessions", help="End whoever holds the database.")] = False,
+    by: Annotated[str, typer.Option(help="Who recovers (default: whoever opened the gate).")] = "",
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Rehearse all of it on a scratch server, without gates.")
+    ] = False,
+) -> None:
+    """Go on with a disaster recovery, as far as its gates are open. Say it again once the next one is."""
+    fleet, chosen = fleet_and(deployment)
+    if drill:
+        _drill(fleet, chosen)
+        return
+    done: list[StageReport] = []
+    shut: GateClosedError | None = None
+    with alerting(fleet, chosen), speaker.working(f"recovering {chosen.name}") as (_, tell):
+        for stage in STAGES:
+            try:
+                report = run_stage(fleet, chosen, stage, by=by, confirm=confirm, end_sessions=end_sessions, tell=tell)
+            except GateClosedError as error:
+                shut = error
+                break
+            done.append(report)
+    reasons = [{"code": shut.code, "message": shut.message}] if shut else []
+    speaker.result(
+        {
+            "deployment": chosen.name,
+            "stages": [report.as_json() for report in done],
+            "over": shut is None,
+            "reasons": reasons,
+            "next_step": shut.next_step if shut else "",
+        }
+    )
+    for report in done:
+        speaker.verdict(True, f"{report.stage}: {'done before' if report.already else 'done'}")
+    say_reasons(reasons)
+    speaker.line(f"  {shut.next_step}" if shut else "The recovery is over; its report is in the journal.")
+    exit_unless(shut is None)
+
+
+def _drill(fleet: Fleet, chosen: Deployment) -> None:
+    with alerting(fleet, chosen), speaker.working(f"rehearsing a recovery of {chosen.name}") as (_, tell):
+        result = rehearse(chosen, tell=tell)
+    speaker.result(result.as_json())
+    what = "was planned, restored, compared and undone" if result.verdict.ok else "would not have been recovered"
+    speaker.verdict(result.verdict.ok, f"{result.backup} {what}")
+    say_reasons(result.verdict.as_json()["reasons"])
+    speaker.table("seconds", list(result.seconds), [list(result.seconds.values())])
+    exit_unless(result.verdict.ok)
 
 
 def _gate(letter: str) -> Gate:

@@ -119,7 +119,7 @@ def worse(before: Iterable[Evidence], now: Iterable[Evidence]) -> Iterable[str]:
         if line.needed and not line.ok:
             yield f"{line.name}: {line.detail}"
         elif then and then.about != line.about:
-            yield f"{line.name}: it was {then.about or 'nothing'}, and is {line.about or 'nothing'} now"
+            yield f"{line.name}: it was: {then.about or 'nothing'}, and is now: {line.about or 'nothing'}"
     for name, line in rested_on.items():
         yield f"{name}: nothing is known of it now; it was: {line.detail}"
 

@@ -1,4 +1,4 @@
-"""Whether a recovery could be done: a proven backup, the rights and the room. What gates A and B rest on."""
+"""Whether a recovery could be done: a proven backup, the room, and a plan that nothing stands against. For gates A and B."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,23 +9,20 @@ from mem0_assets.alerts.watch import drill_seconds, last_proof
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors
 from mem0_assets.backups.inventory import Backup
-from mem0_assets.errors import Mem0AssetsError, NoSpaceError, NotFoundError, RefusedError
+from mem0_assets.errors import Mem0AssetsError, NoSpaceError, NotFoundError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.containers import docker_of
-from mem0_assets.live.postgres import connect
 from mem0_assets.recovery.gates import Evidence
-
-SECONDS = 10.0
-MAINTENANCE = "postgres"  # every server has this database: the live one may be what was lost
+from mem0_assets.restores.plan import plan_restore
 
 
 def readiness(deployment: Deployment, backup: str) -> Iterator[Evidence]:
-    """Gate A: a backup that can be restored, the rights and the room to do it, and what will be missing."""
+    """Gate A: a backup that can be restored, the room, what a restore would do, and what will be missing."""
     yield needed("backup", lambda: _backup(deployment, backup), about=backup)
     yield _drill(deployment)
     yield _stores(deployment)
     yield needed("space", lambda: _space(deployment, backup))
-    yield needed("rights", lambda: _rights(deployment))
+    yield from _plan(deployment, backup)
     if deployment.containers.named:
         yield needed("containers", lambda: containers_there(deployment))
 
@@ -64,45 +61,35 @@ def _stores(deployment: Deployment) -> Evidence:
 
 
 def _space(deployment: Deployment, backup: str) -> str:
-    """A safety backup is about as large as the one that is restored; the restored tables, as their SQL text."""
+    """A safety backup is about as large as the one that is restored. (Of the database's disk the plan speaks.)"""
     found, root = verified_backup(Catalog(deployment), backup), deployment.backups
     with plain_disk_errors(root):
         free = shutil.disk_usage(root).free
-    _require_room(f"the backups in {root}", found.bytes, free)
-    embedded = deployment.postgres.embedded
-    if embedded is None:
-        return f"{free:,} bytes are free for a safety backup; the disk of the database cannot be seen from here"
-    plain = found.manifest.plain_bytes if found.manifest else 3 * found.bytes
-    with plain_disk_errors(embedded):
-        there = shutil.disk_usage(embedded).free
-    _require_room(f"the database in {embedded}", plain, there)
-    return f"{free:,} bytes are free for a safety backup, and {there:,} for the restored database"
+    if free < found.bytes:
+        what = f"a safety backup needs about {found.bytes:,} bytes in {root}, and {free:,} are free"
+        raise NoSpaceError(what, next_step="Free space there")
+    return f"{free:,} bytes are free for a safety backup"
 
 
-def _require_room(where: str, wanted: int, free: int) -> None:
-    if free < wanted:
-        raise NoSpaceError(
-            f"{where}: {free:,} bytes are free, and about {wanted:,} are needed", next_step="Free space there"
-        )
-
-
-def _rights(deployment: Deployment) -> str:
-    """Whether the server answers, and its role may make the database that takes the live one's place."""
-    elsewhere = deployment.postgres.model_copy(update={"database": MAINTENANCE})
-    with connect(elsewhere, seconds=SECONDS) as connection:
-        row = connection.execute(
-            "SELECT current_user AS role, rolsuper OR rolcreatedb AS may, rolsuper AS superuser,"
-            " EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector') AS pgvector"
-            " FROM pg_roles WHERE rolname = current_user"
-        ).fetchone()
-    assert row is not None  # every session has a role
-    if not row["pgvector"]:
-        raise RefusedError("this server has no pgvector", next_step="Install it there, or use pgvector's own image")
-    if not row["may"]:
-        raise RefusedError(
-            f"the role {row['role']} may not create databases", next_step=f'ALTER ROLE "{row["role"]}" CREATEDB'
-        )
-    return f"the server answers, has pgvector, and {row['role']} may create databases"
+def _plan(deployment: Deployment, backup: str) -> Iterator[Evidence]:
+    """What a restore would do now. Whether it would lose anything is what was approved; how much may change."""
+    try:
+        plan = plan_restore(deployment, backup)
+    except Mem0AssetsError as error:
+        yield Evidence("plan", False, error.message, error.next_step, needed=True)
+        return
+    changes = plan.as_json()
+    gained, lost, seconds = changes["gained"], changes["lost"], plan.expected_seconds
+    what = f"{gained} memories come back, {lost} that are live now go"
+    what += f", in about {seconds:g} s" if seconds else ""
+    stops = ", ".join([*plan.containers, *map(str, plan.sessions)])
+    what += f"; to be stopped: {stops}" if stops else "; nobody is connected"
+    ok = plan.against.ok
+    detail = what if ok else plan.against.sentence()
+    about = "it loses memories" if lost else "it loses none"
+    yield Evidence("plan", ok, detail, "; ".join(plan.steps), needed=True, about=about)
+    for number, caution in enumerate(plan.cautions, 1):
+        yield Evidence(f"caution {number}", False, caution.rstrip("."))
 
 
 def containers_there(deployment: Deployment) -> str:

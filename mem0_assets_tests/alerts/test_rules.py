@@ -14,6 +14,7 @@ from mem0_assets.alerts.rules import (
     judge_drills,
     judge_health,
     judge_memories,
+    judge_recovery_drills,
     table_missing,
     unreachable,
     unreadable,
@@ -385,3 +386,17 @@ def test_a_first_drill_is_due_after_the_oldest_backup() -> None:
 
 def test_without_backups_there_is_nothing_to_drill() -> None:
     assert judge_drills(deployment(), [], None, None, NOW) == []
+    assert judge_recovery_drills(deployment(), [], None, None, NOW) == []
+
+
+def test_a_rehearsal_that_failed_is_critical_and_one_that_is_missing_a_month_later_a_warning() -> None:
+    last = ("20260110_023000", refused("restore_failed", "the swap was refused"))
+    (finding,) = judge_recovery_drills(deployment(), [backup()], last, None, NOW)
+    assert (finding.kind, finding.severity) == ("recovery_drill_failed", "critical")
+    assert "from 20260110_023000 failed: the swap was refused [restore_failed]" in finding.what
+    assert finding.command == "mem0-assets recover prd --drill"
+    assert judge_recovery_drills(deployment(), [backup()], None, None, NOW) == []
+    february = NOW + timedelta(days=30)
+    (finding,) = judge_recovery_drills(deployment(), [backup()], None, None, february)
+    assert (finding.kind, finding.severity) == ("recovery_drill_overdue", "warning")
+    assert judge_recovery_drills(deployment(), [backup()], None, february, february) == []

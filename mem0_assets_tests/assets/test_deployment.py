@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from mem0_assets.backups.manifest import read_manifest
+from mem0_assets.recovery.record import STAGES
 from mem0_assets.timetable import GRACE
 from mem0_assets_tests.assets.conftest import (
     CALM,
@@ -392,7 +393,9 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
     project = open_project(make_deployment(name="prd"), make_deployment(name="test"))
     graph = project.definitions.resolve_asset_graph()
     things = ["memories", "configuration", "memory_counts", "postgres_backup", "validated_dump", "restore_drill"]
-    things += ["retention", "gate_a", "gate_b", "gate_c", "gate_d"]
+    things += ["retention"]
+    things += ["recovery_drill", "gate_a", "recovery_readiness", "gate_b", "recovery_restore"]
+    things += ["gate_c", "recovery_cold_start", "gate_d", "recovery_telegram"]
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
         f"{name}/{thing}" for name in ("prd", "test") for thing in things
     }
@@ -409,9 +412,14 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
             "restore_drill": {"validated_dump"},
             "retention": {"validated_dump"},
             "gate_a": {"validated_dump", "restore_drill"},
-            "gate_b": {"gate_a"},
-            "gate_c": {"gate_b"},
-            "gate_d": {"gate_c"},
+            "recovery_readiness": {"gate_a"},
+            "gate_b": {"recovery_readiness"},
+            "recovery_restore": {"gate_b", "recovery_readiness"},
+            "gate_c": {"recovery_restore"},
+            "recovery_cold_start": {"gate_c", "recovery_restore"},
+            "gate_d": {"recovery_cold_start"},
+            "recovery_telegram": {"gate_d", "recovery_cold_start"},
+            "recovery_drill": {"validated_dump"},
         }
 
 
@@ -432,7 +440,9 @@ def test_every_asset_says_whose_it_is_what_it_is_and_who_looks_after_it(project:
         "validated_dump": {"file"},
         "restore_drill": {"postgres"},
         "retention": {"file"},
+        "recovery_drill": {"postgres"},
         **{f"gate_{letter}": {"approval"} for letter in "abcd"},
+        **{f"recovery_{stage}": {"postgres"} for stage in STAGES},
     }
     assert not graph.get(dg.AssetKey(["prd", "memories"])).is_materializable
 
@@ -449,7 +459,9 @@ def test_what_reads_one_database_takes_turns_and_so_do_drills(project: Project) 
         "prd__validated_dump": "prd_database",
         "prd__retention": "prd_database",
         "prd__restore_drill": "scratch_server",
+        "prd__recovery_drill": "scratch_server",
         **{f"prd__gate_{letter}": None for letter in "abcd"},
+        **{f"prd__recovery_{stage}": "prd_database" for stage in STAGES},
         "prd_backup_checks": "prd_database",
         "prd_count_checks": None,
         "prd_health_checks": None,

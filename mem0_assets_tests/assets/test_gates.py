@@ -56,7 +56,7 @@ def test_without_a_name_or_a_reason_it_fails_and_shows_what_the_gate_rests_on(
     assert not done.success
     failure = failure_of(done)
     assert failure.description == "gate A stays as it was: give the config `by` and `reason` to open it"
-    assert evidence(failure.metadata["evidence"].value)["rights"] == "ok"
+    assert evidence(failure.metadata["evidence"].value)["plan"] == "ok"
     assert failure.metadata["standing"].value == "never_approved"
 
 

@@ -19,6 +19,7 @@ LONDON = {
     "weekly": "30 2 * * 0",
     "monthly": "30 2 1 * *",
     "drill": "30 4 * * 1",
+    "recovery_drill": "30 5 1 * *",
     "report": "0 8 * * *",
 }
 BACKUP_LINES = ["0 * * * *", "30 2 * * *", "30 2 * * 0", "30 2 1 * *"]
@@ -47,7 +48,12 @@ def test_every_deployment_has_a_schedule_for_its_backups_its_drills_and_its_repo
     assert lines == {
         f"{name}_{what}": line
         for name in ("prd", "test")
-        for what, line in (("backup", BACKUP_LINES), ("drill", "30 4 * * 1"), ("report", "0 8 * * *"))
+        for what, line in (
+            ("backup", BACKUP_LINES),
+            ("drill", "30 4 * * 1"),
+            ("recovery_drill", "30 5 1 * *"),
+            ("report", "0 8 * * *"),
+        )
     }
 
 
@@ -63,7 +69,7 @@ def test_they_run_in_the_deployments_own_time_zone_and_are_on(
 
 def test_a_tick_launches_the_deployments_own_job(make_deployment: MakeDeployment, open_project: OpenProject) -> None:
     project = open_project(make_deployment())
-    for what in ("backup", "drill"):
+    for what in ("backup", "drill", "recovery_drill"):
         assert schedules(project)[f"prd_{what}"].job_name == f"prd_{what}"
         (request,) = tick(project, f"prd_{what}", datetime(2026, 1, 5, 4, 30, tzinfo=UTC)).run_requests
         assert request.tags["deployment"] == "prd"
@@ -72,9 +78,10 @@ def test_a_tick_launches_the_deployments_own_job(make_deployment: MakeDeployment
 @pytest.mark.parametrize(
     ("off", "left"),
     [
-        (["drill"], {"prd_backup", "prd_report"}),
-        (["report"], {"prd_backup", "prd_drill"}),
-        (["hourly", "daily", "weekly", "monthly"], {"prd_drill", "prd_report"}),
+        (["drill"], {"prd_backup", "prd_recovery_drill", "prd_report"}),
+        (["recovery_drill"], {"prd_backup", "prd_drill", "prd_report"}),
+        (["report"], {"prd_backup", "prd_drill", "prd_recovery_drill"}),
+        (["hourly", "daily", "weekly", "monthly"], {"prd_drill", "prd_recovery_drill", "prd_report"}),
     ],
 )
 def test_null_turns_one_off(

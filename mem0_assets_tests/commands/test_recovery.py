@@ -21,7 +21,7 @@ def test_a_gate_is_shown_opened_and_taken_back(shell: Shell) -> None:
     shown = shell.json("gate", "prd", "a", status=1)
     assert (shown["gate"], shown["open"], shown["standing"]) == ("A", False, "never_approved")
     assert (shown["backup"], shown["lacking"]) == (made["backup"], [])
-    assert {line["name"] for line in shown["evidence"]} >= {"backup", "drill", "stores", "space", "rights"}
+    assert {line["name"] for line in shown["evidence"]} >= {"backup", "drill", "stores", "space", "plan"}
 
     opened = shell.json("gate", "prd", "A", "--approve", "--reason", "the volume is gone", "--by", "ann")
     assert opened["open"]

@@ -38,7 +38,9 @@ def test_sensors_and_schedules_are_on_without_a_click(dagster_dev: DagsterDev) -
     names = ("fleet_census", "fleet_health", "fleet_configuration", "run_alerts", "check_alerts")
     assert sensors == dict.fromkeys(names, "RUNNING")
     schedules = {one["name"]: one["scheduleState"]["status"] for one in instigators(dagster_dev, "schedules")}
-    expected = [f"{name}_{what}" for name in ("prd", "test") for what in ("backup", "drill", "report")]
+    expected = [
+        f"{name}_{what}" for name in ("prd", "test") for what in ("backup", "drill", "recovery_drill", "report")
+    ]
     assert schedules == dict.fromkeys([*expected, "housekeeping_schedule"], "RUNNING")
 
 

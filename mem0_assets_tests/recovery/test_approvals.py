@@ -37,7 +37,7 @@ def lines(seen: approvals.GateView) -> dict[str, bool]:
     return {line.name: line.ok for line in seen.evidence}
 
 
-def test_readiness_shows_the_backup_the_drill_the_stores_the_room_and_the_rights(prd: Deployment) -> None:
+def test_readiness_shows_the_backup_the_drill_the_stores_the_room_and_the_plan(prd: Deployment) -> None:
     seen = view(prd, "A")
     assert not seen.state.open
     assert seen.backup == newest(prd)
@@ -47,7 +47,7 @@ def test_readiness_shows_the_backup_the_drill_the_stores_the_room_and_the_rights
     assert (known["drill"].ok, known["drill"].fix) == (False, "mem0-assets drill prd")
     assert known["stores"].detail == "no backup brings back: application, history, files"
     assert known["space"].ok
-    assert known["rights"].detail == "the server answers, has pgvector, and postgres may create databases"
+    assert known["plan"].detail.startswith("0 memories come back, 0 that are live now go")
     assert seen.lacking == ()
 
 
@@ -56,7 +56,7 @@ def test_an_approval_is_kept_with_the_name_the_reason_and_all_that_was_known(prd
     assert seen.state.open
     approval = require(prd, "A")
     assert (approval.by, approval.reason, approval.backup) == ("ann", "the volume is gone", newest(prd))
-    assert {line.name for line in approval.evidence} >= {"backup", "rights", "doctor, prd: postgres"}
+    assert {line.name for line in approval.evidence} >= {"backup", "plan", "doctor, prd: postgres"}
 
 
 @pytest.mark.parametrize(("by", "reason"), [("ann", " "), ("", "because")])
@@ -73,7 +73,7 @@ def test_a_deployment_without_a_verified_backup_is_not_ready(make_deployment: Ma
 
 def test_a_database_that_does_not_answer_cannot_be_restored_into(prd: Deployment) -> None:
     gone = prd.model_copy(update={"postgres": prd.postgres.model_copy(update={"host": "127.0.0.1", "port": 9})})
-    with pytest.raises(RefusedError, match=r"rights: postgres at 127\.0\.0\.1:9 cannot be reached"):
+    with pytest.raises(RefusedError, match=r"plan: postgres at 127\.0\.0\.1:9 cannot be reached"):
         approve(gone, "A", by="ann", reason="because")
 
 
@@ -85,8 +85,9 @@ def test_a_database_that_is_gone_is_no_reason_against_a_recovery(prd: Deployment
 def test_a_role_that_may_not_create_databases_is_told_what_it_needs(prd: Deployment) -> None:
     run_sql(prd, "DO $$ BEGIN CREATE ROLE gate_reader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
     reader = prd.model_copy(update={"postgres": prd.postgres.model_copy(update={"user": "gate_reader"})})
-    (line,) = [line for line in view(reader, "A", whole=False).evidence if line.name == "rights"]
-    assert (line.ok, line.fix) == (False, 'ALTER ROLE "gate_reader" CREATEDB')
+    (line,) = [line for line in view(reader, "A", whole=False).evidence if line.name == "plan"]
+    assert not line.ok
+    assert "As a superuser: ALTER ROLE gate_reader CREATEDB" in line.fix
 
 
 def test_a_gate_shuts_when_the_backup_that_it_rests_on_has_expired(prd: Deployment) -> None:
@@ -158,7 +159,7 @@ def test_the_approval_service_is_asked_when_nobody_has_opened_the_gate(
         service.content = {"approved": True, "by": "ann", "reason": "seen"}
         approval = require(asking, "A")
         assert approval.by == f"ann (by {service.url}/gates)"
-        assert {line["name"] for line in service.bodies[-1]["evidence"]} >= {"backup", "rights"}
+        assert {line["name"] for line in service.bodies[-1]["evidence"]} >= {"backup", "plan"}
         asked = len(service.bodies)
         assert require(asking, "A") == approval
         assert len(service.bodies) == asked  # an open gate is not asked for again

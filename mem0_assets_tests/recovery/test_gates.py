@@ -44,7 +44,7 @@ def about(line: Evidence, other: str) -> Evidence:
             (about(BACKUP, "20260104_023000"), DRILL),
             1,
             "void",
-            ("backup: it was 20260103_133102, and is 20260104_023000 now",),
+            ("backup: it was: 20260103_133102, and is now: 20260104_023000",),
         ),
         ((*SEEN, Evidence("containers", False, "Docker has no container mem0", needed=True)), 1, "void", None),
         ((*SEEN, Evidence("grafana", False, "it is down")), 1, "open", ()),
