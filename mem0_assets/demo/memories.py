@@ -88,8 +88,8 @@ def _payloads(namespaces: Mapping[str, int], seed: int) -> Iterator[tuple[timede
     chance = random.Random(seed)
     for namespace, memories in namespaces.items():
         for number in range(memories):
-            # 17 days in all for the incident's: too few for a usual pace (alerts/write_rules.py), so that the silence of a demo
-            # that is left running is no alarm.
+            # 17 days in all for the incident's: too few for a usual pace (alerts/write_rules.py), so that the silence of
+            # a demo that is left running is no alarm.
             pause = timedelta(seconds=chance.randrange(30, 1500))
             words = [chance.choice(part) for part in (_SUBJECTS, _VERBS, _OBJECTS, _PLACES)]
             text = f"{' '.join(words)} (note {number + 1})"
