@@ -1,3 +1,3 @@
 """Keeps self-hosted mem0 deployments from losing memories: backups that are proven, every night."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
