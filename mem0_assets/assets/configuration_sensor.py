@@ -2,7 +2,7 @@
 
 A sensor of its own: a Docker or a server that hangs takes five seconds to say so, and neither the census nor the health
 must wait for that. Asking is not free either (mem0 logs each request), but a look at the files' times is: so it ticks
-every half minute, and reads when a file of the deployment or of the fleet was written to.
+every half minute, and reads when a file of the deployment was written to.
 """
 
 import hashlib
@@ -64,12 +64,13 @@ def build_configuration_sensor(fleet: Fleet) -> dg.SensorDefinition:
         everything = not 0 <= now - state.read_at < READ_SECONDS
         due = [one for name, one in fleet.deployments.items() if everything or files[name] != state.files.get(name)]
         events: list[Event] = []
-        shown = dict(state.shown)
+        shown, read = dict(state.shown), {**state.files}
         for deployment, seen in _look_at(due):
+            read[deployment.name] = files[deployment.name]
             observe(fleet, deployment, {"configuration": seen[1]})
             new, shown[deployment.name] = _show(deployment, seen, shown.get(deployment.name, Shown()), now)
             events += new
-        after = State(now if everything else state.read_at, files, shown)
+        after = State(now if everything else state.read_at, read, shown)
         nothing = None if events else dg.SkipReason("Read all that was due; nothing new to show.")
         return dg.SensorResult(asset_events=events, cursor=json.dumps(asdict(after)), skip_reason=nothing)
 
@@ -77,7 +78,7 @@ def build_configuration_sensor(fleet: Fleet) -> dg.SensorDefinition:
 
 
 def _look_at(due: list[Deployment]) -> Iterator[tuple[Deployment, Seen]]:
-    """Each deployment's configuration as soon as it is known; one whose folder cannot be used has learnt nothing."""
+    """Each deployment's configuration as soon as it is known; one of which nothing was learnt is read at the next tick."""
     with ThreadPoolExecutor(max_workers=min(16, len(due) or 1)) as pool:
         looks = {pool.submit(_look, one): one for one in due}
         for done in as_completed(looks):
@@ -88,7 +89,7 @@ def _look_at(due: list[Deployment]) -> Iterator[tuple[Deployment, Seen]]:
 def _look(deployment: Deployment) -> Seen | None:
     try:
         return look_at_configuration(deployment)
-    except Mem0AssetsError:  # the folder of the backups cannot be used, which the census tells
+    except Mem0AssetsError:  # a backup runs, or the folder of the backups cannot be used, which the census tells
         return None
 
 
