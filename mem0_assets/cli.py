@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from mem0_assets import __version__
-from mem0_assets.alerts.incidents import IncidentBook
+from mem0_assets.alerts.incidents import Incident, IncidentBook
 from mem0_assets.alerts.messages import spoken, test_text
 from mem0_assets.alerts.rules import SEVERITIES, Severity
 from mem0_assets.alerts.telegram import Telegram
@@ -348,7 +348,8 @@ def _row(one: Backup) -> list[object]:
 def _status_of(fleet: Fleet, deployment: Deployment) -> dict[str, Any]:
     seen, catalog = look(fleet, deployment), Catalog(deployment)
     newest, proof = catalog.newest_verified(), last_proof(catalog)
-    since = {incident.key: incident.since for incident in IncidentBook(deployment.backups).open()}
+    noted = IncidentBook(deployment.backups).open()
+    since = {incident.key: incident.since for incident in noted}
     found = [finding for findings in seen.findings.values() for finding in findings if not finding.implied]
     return {
         "total": seen.census.total if seen.census else None,
@@ -366,9 +367,16 @@ def _status_of(fleet: Fleet, deployment: Deployment) -> dict[str, Any]:
                 "command": finding.command,
             }
             for finding in found
-        ],
+        ]
+        + [_noted(incident) for incident in noted if incident.announced and incident.scope not in seen.findings],
         "next_runs": _next_runs(deployment, seen.at),
     }
+
+
+def _noted(incident: Incident) -> dict[str, Any]:
+    """What a sensor has found that looks seldom (health, drift, runs): true as of its last look."""
+    told = {name: getattr(incident, name) for name in ("kind", "severity", "what", "command")}
+    return told | {"since": incident.since.isoformat()}
 
 
 def _aged(backup: str, at: datetime, now: datetime) -> dict[str, Any]:

@@ -42,7 +42,8 @@ _ROWS = """
         SELECT id, 'assistant', 'm0sk_demo', '$2b$12$demo.of.no.use.either' FROM users;
     INSERT INTO request_logs (method, path, status_code, latency_ms, auth_type)
         SELECT 'POST', '/search', 200, 40 + n, 'api_key' FROM generate_series(1, 25) n;
-    INSERT INTO settings (key, value) VALUES ('config_overrides', '{"embedder": {"model": "text-embedding-3-small"}}');
+    INSERT INTO settings (key, value) VALUES ('config_overrides',
+        '{"embedder": {"provider": "openai", "config": {"model": "text-embedding-3-small"}}}');
 """
 _HISTORY = """CREATE TABLE history (id TEXT PRIMARY KEY, memory_id TEXT, old_memory TEXT, new_memory TEXT, event TEXT,
     created_at DATETIME, updated_at DATETIME, is_deleted INTEGER, actor_id TEXT, role TEXT)"""

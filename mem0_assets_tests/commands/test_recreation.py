@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mem0_assets.alerts.watch import look_at_configuration, observe
+from mem0_assets.fleet import load_fleet
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
 from mem0_assets_tests.test_cli import Shell, write_fleet_file
 
@@ -53,9 +55,18 @@ def test_drift_is_shown_until_it_is_accepted(shell: Shell) -> None:
     shown = shell.json("configuration", "prd", status=1)
     assert {one["kind"] for one in shown["differences"]} == {"next_start_differs", "configuration_changed"}
     assert shown["said"]["files"] == {"database": "mem0_prd"}
+    fleet = load_fleet(shell.fleet)
+    observe(fleet, fleet.deployment("prd"), {"configuration": look_at_configuration(fleet.deployment("prd"))[1]})
+    assert "next_start_differs" in kinds(shell)
     accepted = shell.json("accept", "prd", "--configuration", "--reason", "it moves tonight")
     assert len(accepted["accepted"]["differences"]) == 2
     assert shell.json("configuration", "prd")["differences"] == []
+    assert "next_start_differs" not in kinds(shell)
+
+
+def kinds(shell: Shell) -> set[str]:
+    """The kinds of the incidents that `status` shows."""
+    return {one["kind"] for one in shell.json("status")["deployments"]["prd"]["incidents"]}
 
 
 def test_postflight_without_a_preflight_is_wrong_usage(shell: Shell) -> None:
