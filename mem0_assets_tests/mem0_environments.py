@@ -14,6 +14,7 @@ import venv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,8 +22,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PINS = ROOT / "mem0_assets_tests" / "mem0_versions"
-# What pip says while it cannot reach its index, whatever its last line is.
-UNREACHABLE = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError")
+# What pip says while it cannot reach its index, whatever its last line is; and where it was told to ask none.
+UNREACHABLE = (
+    *("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError"),
+    "(from versions: none)",
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,19 @@ class NoIndexError(Exception):
 
 def environment(wanted: str) -> Environment:
     """The environment of this version of mem0ai; skips the test where there is none and PyPI cannot be reached."""
+    found = OWN if wanted == OWN.version else _made_once(wanted)
+    if isinstance(found, NoIndexError):
+        pytest.skip(f"mem0ai {wanted} cannot be installed: {found}")
+    return found
+
+
+@cache
+def _made_once(wanted: str) -> Environment | NoIndexError:
+    """Without an index each attempt takes some seconds, and each test of a version would make one."""
     try:
-        return OWN if wanted == OWN.version else make_environment(wanted)
+        return make_environment(wanted)
     except NoIndexError as error:
-        pytest.skip(f"mem0ai {wanted} cannot be installed: {error}")
+        return error
 
 
 def make_environment(wanted: str) -> Environment:
@@ -72,8 +85,8 @@ def make_environment(wanted: str) -> Environment:
 
 
 def _pip(python: Path, *words: str) -> None:
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "2"]
+    done = subprocess.run([*command, "install", "--quiet", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         last = done.stderr.strip().split("\n")[-1]
         raise NoIndexError(last) if any(word in done.stderr for word in UNREACHABLE) else RuntimeError(done.stderr)
