@@ -9,7 +9,7 @@ from mem0_assets.errors import UnreachableError
 from mem0_assets.fleet import HealthSettings, Postgres
 from mem0_assets.live.endpoints import ask
 from mem0_assets.live.namespaces import NAMESPACE_SQL
-from mem0_assets.live.postgres import SCHEMA, connect
+from mem0_assets.live.postgres import SCHEMA, connect, snapshot
 
 SECONDS = 10.0
 MOST = 50
@@ -21,7 +21,7 @@ def one_of_each(postgres: Postgres) -> dict[str, str]:
         "SELECT {namespace} AS namespace, min(id::text) AS id FROM {table} GROUP BY 1 ORDER BY count(*) DESC"
     )
     table = sql.Identifier(SCHEMA, postgres.collection)
-    with connect(postgres, seconds=SECONDS) as connection:
+    with connect(postgres, seconds=SECONDS) as connection, snapshot(connection, [(SCHEMA, postgres.collection)]):
         rows = connection.execute(query.format(namespace=sql.SQL(NAMESPACE_SQL), table=table)).fetchmany(MOST)
     return {row["namespace"]: row["id"] for row in rows}
 
