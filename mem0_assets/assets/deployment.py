@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from mem0_assets.alerts.watch import look
+from mem0_assets.assets.auto_restore import build_auto_restore
 from mem0_assets.assets.checks import backup_checks, count_checks
 from mem0_assets.assets.configuration_checks import configuration_asset, configuration_checks
 from mem0_assets.assets.failures import failure, plain_failures
@@ -77,7 +78,7 @@ def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
         )
         for name, (things, description) in JOBS.items()
     ]
-    return dg.Definitions(
+    whole = dg.Definitions(
         assets=assets,
         asset_checks=[
             health_checks(deployment),
@@ -88,6 +89,7 @@ def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
         jobs=jobs,
         schedules=build_schedules(fleet, deployment),
     )
+    return dg.Definitions.merge(whole, build_auto_restore(fleet, deployment, OWNERS))
 
 
 def _live_assets(fleet: Fleet, deployment: Deployment) -> list[dg.AssetSpec | dg.AssetsDefinition]:
