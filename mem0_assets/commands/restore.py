@@ -166,9 +166,9 @@ def _word(deployment: Deployment, confirm: str | None) -> str:
 def show_plan(plan: Plan) -> None:
     """The plan for people: what is gained and lost first, then what must stop, and what stands against it."""
     content, backup, live = plan.as_json(), plan.backup, plan.live
-    columns = ["namespace", "live", "backup", "gained", "lost"]
+    columns = ["namespace", "live", "backup", "gained", "lost", "changed back"]
     rows = [list(change.values()) for change in plan.changes]
-    rows.append(["(all)", live.total, backup.total, content["gained"], content["lost"]])
+    rows.append(["(all)", live.total, backup.total, content["gained"], content["lost"], content["changed"]])
     speaker.table(f"{plan.deployment}: what a restore of {backup.backup} would change", columns, rows)
     if live.problem:
         speaker.line(f"live now: {live.problem}", "red")

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from mem0_assets.backups.catalog import Catalog
+from mem0_assets.backups.difference import Difference, difference
 from mem0_assets.backups.files import plain_disk_errors
+from mem0_assets.backups.formats.damage import DumpDamage
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.backups.legacy import examine_legacy
+from mem0_assets.backups.memories import read_memories
 from mem0_assets.errors import NotACollectionError, RefusedError, TableMissingError, UnreachableError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import CENSUS_SECONDS, Census, read_census
+from mem0_assets.live.memories import Selection, read_deployment
 from mem0_assets.live.newest import newest_memory
 from mem0_assets.live.postgres import SCHEMA, Connection, connect, snapshot
 from mem0_assets.restores.embedder import RunningEmbedder, running_embedder
@@ -54,11 +58,14 @@ class Plan:
     """All that a person should know before a restore. `against` and `steps` are what forbids it, and what mends that.
 
     `missing` names the databases that are not on the server at all. `free_bytes` is None where nobody can know from here.
+    `difference`, from live to the backup, is by id: ten new memories beside ten that were deleted are no difference of
+    numbers. None where there is nothing live, or the backup cannot be read; a vector alone that changed is not seen.
     """
 
     deployment: str
     backup: Backup
     live: Live
+    difference: Difference | None
     missing: tuple[str, ...]
     embedder: RunningEmbedder | None
     needed_bytes: int
@@ -73,19 +80,26 @@ class Plan:
 
     @property
     def changes(self) -> list[dict[str, Any]]:
-        """Per namespace: what it holds live and in the backup, and how many are gained and lost by their numbers."""
+        """Per namespace: what it holds live and in the backup, and how many are gained, lost, and changed back."""
+        found = self.difference.namespaces if self.difference else {}
         live, back = self.live.namespaces, self.backup.namespaces
-        names = sorted(live.keys() | back.keys(), key=lambda name: (-back.get(name, 0), name))
-        return [
-            {
-                "namespace": name,
-                "live": live.get(name, 0),
-                "backup": back.get(name, 0),
-                "gained": max(0, back.get(name, 0) - live.get(name, 0)),
-                "lost": max(0, live.get(name, 0) - back.get(name, 0)),
-            }
-            for name in names
-        ]
+        names = sorted(found or live.keys() | back.keys(), key=lambda name: (-back.get(name, 0), name))
+        rows = []
+        for name in names:
+            one = found.get(name)
+            same = one.changed + one.unchanged if one else 0
+            gained, lost = (one.gained, one.lost) if one else (back.get(name, 0), live.get(name, 0))
+            rows.append(
+                {
+                    "namespace": name,
+                    "live": lost + same,
+                    "backup": gained + same,
+                    "gained": gained,
+                    "lost": lost,
+                    "changed": one.changed if one else 0,
+                }
+            )
+        return rows
 
     def as_json(self) -> dict[str, Any]:
         newest = self.backup.manifest.newest_memory if self.backup.manifest else None
@@ -97,6 +111,7 @@ class Plan:
             "namespaces": self.changes,
             "gained": sum(change["gained"] for change in self.changes),
             "lost": sum(change["lost"] for change in self.changes),
+            "changed": sum(change["changed"] for change in self.changes),
             "dimensions": {
                 "live": self.live.dimensions,
                 "backup": self.backup.dimensions,
@@ -115,9 +130,10 @@ class Plan:
         }
 
 
-def plan_restore(deployment: Deployment, backup: str = "latest") -> Plan:
+def plan_restore(deployment: Deployment, backup: str = "latest", *, by_id: bool = True) -> Plan:
     """Look at the backup ("latest" is the newest verified one) and at what is live. Changes nothing on the server.
 
+    `by_id` reads the memories of both, without their vectors; else only their numbers are compared.
     Raises NotFoundError, RefusedError where the backup may not be restored, UnreachableError where the server is away.
     """
     catalog = Catalog(deployment)
@@ -130,13 +146,15 @@ def plan_restore(deployment: Deployment, backup: str = "latest") -> Plan:
         rights = missing_rights(connection, [name for name in targets(deployment) if name in there])
         major = connection.info.server_version // 10000
     live = _look(deployment) if deployment.postgres.database in there else _nothing(deployment)
+    compared, damaged = _compared(deployment, chosen, live) if by_id else (None, [])
     embedder = running_embedder(deployment.health)
     needed, free = room_needed(chosen), room_free(deployment)
-    obstacles = [*rights, *_obstacles(chosen, major, needed, free)]
+    obstacles = [*rights, *damaged, *_obstacles(chosen, major, needed, free)]
     return Plan(
         deployment=deployment.name,
         backup=chosen,
         live=live,
+        difference=compared,
         missing=tuple(name for name in targets(deployment) if name not in there),
         embedder=embedder,
         needed_bytes=needed,
@@ -183,6 +201,17 @@ def _look(deployment: Deployment) -> Live:
             return _counted(connection, read_census(connection, postgres.collection))
     except (TableMissingError, NotACollectionError, UnreachableError) as error:
         return Live(None, {}, None, None, error.message)
+
+
+def _compared(deployment: Deployment, backup: Backup, live: Live) -> tuple[Difference | None, list[tuple[Reason, str]]]:
+    """What differs by id; nothing is read where nothing is live. And what forbids the restore: a backup that is damaged."""
+    if not live.total:
+        return None, []
+    selection = Selection(vectors=False)
+    try:
+        return difference(read_deployment(deployment.postgres, selection), read_memories(backup, selection)), []
+    except DumpDamage as damage:
+        return None, [(damage.reason, f"Restore another one: mem0-assets backups {deployment.name}")]
 
 
 def _counted(connection: Connection, census: Census) -> Live:

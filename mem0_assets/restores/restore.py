@@ -90,7 +90,7 @@ def beginning(
     deployment: Deployment, catalog: Catalog, backup: str, *, by: str, end_sessions: bool, tell: Tell
 ) -> Iterator["Restore"]:
     """A new restore, once its plan and its files allow it. Whatever fails before its swap is rolled back."""
-    plan = plan_restore(deployment, backup)
+    plan = plan_restore(deployment, backup, by_id=False)  # the person has seen the ids; the files are read next
     if not plan.against.ok:
         raise RefusedError(plan.against.sentence(), next_step="; ".join(plan.steps))
     tell("checking the files of the backup")

@@ -32,7 +32,7 @@ def test_it_says_per_namespace_what_is_gained_and_lost_and_touches_nothing(make_
     files, before = sorted(deployment.backups.rglob("*")), _everything(deployment)
     plan = plan_restore(deployment).as_json()
     changes = {change["namespace"]: change for change in plan["namespaces"]}
-    assert changes["alice"] == {"namespace": "alice", "live": 0, "backup": 40, "gained": 40, "lost": 0}
+    assert changes["alice"] == {"namespace": "alice", "live": 0, "backup": 40, "gained": 40, "lost": 0, "changed": 0}
     assert (plan["verdict"], plan["gained"], plan["lost"]) == ("ok", 40, 5)
     assert plan["backup"]["backup"] == backup.backup
     assert plan["backup"]["newest_memory"] >= plan["live"]["newest_memory"]
@@ -40,6 +40,30 @@ def test_it_says_per_namespace_what_is_gained_and_lost_and_touches_nothing(make_
     assert plan["space"]["free_bytes"] is None
     assert plan["expected_seconds"] > 0
     assert (sorted(deployment.backups.rglob("*")), _everything(deployment)) == (files, before)
+
+
+def test_as_many_new_memories_as_old_ones_are_no_equality(make_deployment: MakeDeployment) -> None:
+    prd = make_deployment()
+    assert make_backup(prd).verdict.ok
+    run_sql(prd, "UPDATE memories SET id = gen_random_uuid() WHERE payload->>'user_id' = 'carol'")
+    changed = "jsonb_set(payload, '{data}', '\"another text\"')"
+    run_sql(prd, f"UPDATE memories SET payload = {changed} WHERE payload->>'user_id' = 'bob/work'")
+    changes = {change["namespace"]: change for change in plan_restore(prd).as_json()["namespaces"]}
+    told = {
+        name: (one["live"], one["backup"], one["gained"], one["lost"], one["changed"]) for name, one in changes.items()
+    }
+    assert told == {"alice": (40, 40, 0, 0, 0), "bob/work": (25, 25, 0, 0, 25), "carol": (12, 12, 12, 12, 0)}
+
+
+def test_a_backup_that_is_damaged_forbids_itself(make_deployment: MakeDeployment) -> None:
+    prd = make_deployment()
+    made = make_backup(prd).backup
+    assert made.manifest is not None
+    dump = made.path / made.manifest.files_of("postgres")[0].path
+    content = bytearray(dump.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    dump.write_bytes(content)
+    assert not plan_restore(prd).against.ok
 
 
 def test_a_database_that_is_gone_is_known_to_be_gone(make_deployment: MakeDeployment, server: EmbeddedServer) -> None:
