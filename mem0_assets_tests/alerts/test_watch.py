@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mem0_assets.alerts import incidents
+from mem0_assets.alerts import incidents, write_rules
 from mem0_assets.alerts.channel import LogChannel
 from mem0_assets.alerts.incidents import IncidentBook
 from mem0_assets.alerts.outbox import Outbox
@@ -160,10 +160,13 @@ def with_history(make_deployment: MakeDeployment, tmp_path: Path) -> Deployment:
     return deployment
 
 
-def test_a_write_that_vanished_is_seen_at_the_next_look_until_it_is_accepted(
-    with_history: Deployment, make_fleet: MakeFleet
+def test_a_write_that_vanished_is_seen_at_the_next_look_told_at_the_second_and_over_once_accepted(
+    with_history: Deployment, make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet = make_fleet(with_history)
+    assert observe(fleet, with_history, look(fleet, with_history).findings) == []
+    assert [one.kind for one in IncidentBook(with_history.backups).open()] == ["writes_dropped"]
+    monkeypatch.setattr(write_rules, "HOLD_SECONDS", 0.0)  # as if it had lasted
     (told,) = observe(fleet, with_history, look(fleet, with_history).findings)
     assert (told.change, told.incident.scope, told.incident.kind) == ("opened", "writes", "writes_dropped")
     assert PHANTOM in told.incident.what

@@ -1,6 +1,5 @@
 """What mem0's history calls alive and no table holds is found by id; and when mem0 wrote is known with and without one."""
 
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,9 @@ from mem0_assets.errors import UnreachableError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live import writes
 from mem0_assets.live.embedded import EmbeddedServer
-from mem0_assets.live.history import HistoryMissingError
+from mem0_assets.live.history import HistoryMissingError, newest_row
 from mem0_assets.live.writes import missing_writes, read_writes
-from mem0_assets_tests.conftest import MakeDeployment, open_connection, run_sql
+from mem0_assets_tests.conftest import SMALL, MakeDeployment, open_connection, run_sql
 from mem0_assets_tests.histories import Row, add_rows
 
 PHANTOM = "0aaaaaaa-0000-4000-8000-000000000001"
@@ -85,14 +84,13 @@ def test_what_mem0_deleted_is_not_missing(guarded: Deployment, server: EmbeddedS
 
 
 def test_a_deletion_whose_history_comes_a_moment_later_is_not_missing(
-    guarded: Deployment, server: EmbeddedServer
+    guarded: Deployment, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (first, *_) = ids_of(guarded, server, "carol")
     run_sql(guarded, f"DELETE FROM memories WHERE id = '{first}'")
-    late = threading.Timer(writes.IN_FLIGHT_SECONDS / 4, note, (guarded, (first, "DELETE", None)))
-    late.start()
+    monkeypatch.setattr("time.sleep", lambda seconds: note(guarded, (first, "DELETE", None)))
     assert missing_writes(guarded, seconds=5) == ()
-    late.join()
+    assert newest_row(guarded.stores.history or Path()) == sum(SMALL.values()) + 1
 
 
 def test_ids_are_compared_as_postgresql_reads_them_and_what_is_none_is_passed_over(guarded: Deployment) -> None:
