@@ -17,7 +17,7 @@ from psycopg import sql
 
 from mem0_assets.fleet import Deployment, Postgres
 from mem0_assets.live.history import LiveEvent, read_tail
-from mem0_assets.live.postgres import SCHEMA, Connection, connect
+from mem0_assets.live.postgres import SCHEMA, Connection, NotReadableError, connect
 
 HISTORY_SECONDS = 2.0
 # mem0 deletes from PostgreSQL first and writes the history after it, some milliseconds later.
@@ -66,7 +66,10 @@ def read_writes(deployment: Deployment, *, seconds: float) -> Writes:
     """
     history, postgres, turn = deployment.stores.history, deployment.postgres, int(time.monotonic() / PACE_SECONDS)
     if history is None:
-        return Writes((), _times_of_memories(postgres, seconds, turn))
+        times = _times_of_memories(postgres, seconds, turn)
+        if isinstance(times, NotReadableError):
+            raise times
+        return Writes((), times)
     older = _older_times(postgres, history, seconds, turn)
     tail = read_tail(history, seconds=HISTORY_SECONDS)
     alive = _alive(tail)
@@ -152,9 +155,16 @@ def _once_per_hour(events: Iterable[LiveEvent], held: set[str]) -> tuple[str, ..
 
 
 @lru_cache(maxsize=256)
-def _times_of_memories(postgres: Postgres, seconds: float, turn: int) -> tuple[str, ...]:
-    """When memories were created: of each hour the last one. Remembered for this `turn`, as it reads every payload."""
+def _times_of_memories(postgres: Postgres, seconds: float, turn: int) -> tuple[str, ...] | NotReadableError:
+    """When memories were created: of each hour the last one. Remembered for this `turn`, as it reads every payload.
+
+    So is that it took too long: asked every ten seconds, a table of many millions would be read all the time.
+    """
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     query = _PACE.format(sql.Identifier(SCHEMA, postgres.collection))
-    with connect(postgres, seconds=seconds) as connection:
-        return tuple(row["at"] for row in connection.execute(query, (tomorrow, MOST_HOURS)).fetchall())
+    try:
+        with connect(postgres, seconds=seconds) as connection:
+            return tuple(row["at"] for row in connection.execute(query, (tomorrow, MOST_HOURS)).fetchall())
+    except NotReadableError as error:
+        step = "Name mem0's history.db under stores in fleet.yaml: its newest rows tell it at once"
+        return NotReadableError(f"when memories were written is not known: {error.message}", next_step=step)

@@ -13,6 +13,7 @@ from mem0_assets.fleet import Deployment
 from mem0_assets.live import writes
 from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.history import HistoryMissingError, newest_row
+from mem0_assets.live.postgres import NotReadableError
 from mem0_assets.live.writes import missing_writes, read_writes
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, open_connection, run_sql
 from mem0_assets_tests.histories import Row, add_rows
@@ -162,3 +163,19 @@ def test_without_a_history_the_memories_own_times_tell_the_pace(make_deployment:
     assert seen.missing == ()
     assert [time for time in seen.times if time.endswith("-08:00")] == ["2026-01-03T10:59:00-08:00"]
     assert not {"yesterday", "2999-01-01T00:00:00+00:00"} & set(seen.times)
+
+
+def test_a_table_too_large_to_be_read_in_time_is_not_asked_again_at_every_look(
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = make_deployment({})
+    rows = (
+        "SELECT gen_random_uuid(), jsonb_build_object('created_at', number::text) FROM generate_series(1, 50000) number"
+    )
+    run_sql(deployment, f"INSERT INTO memories (id, payload) {rows}")
+    monkeypatch.setattr(writes, "PACE_SECONDS", 1e12)
+    before = writes._times_of_memories.cache_info().misses
+    for _ in range(2):
+        with pytest.raises(NotReadableError, match="when memories were written is not known"):
+            read_writes(deployment, seconds=0.001)
+    assert writes._times_of_memories.cache_info().misses == before + 1
