@@ -1,4 +1,4 @@
-"""`auto_restore: always` in Dagster: a sensor that watches an empty database, and the asset that it has restored."""
+"""`auto_restore` in Dagster: a restore into an empty database by one press; with `always`, a sensor that presses it."""
 
 import json
 from dataclasses import asdict
@@ -14,23 +14,22 @@ INTERVAL = 9  # The daemon's loop is 5 s: a tick every 10.
 
 
 def build_auto_restore(fleet: Fleet, deployment: Deployment, owners: list[str]) -> dg.Definitions:
-    """The sensor, the job and the asset of one deployment; nothing where fleet.yaml does not say `always`."""
-    if deployment.auto_restore != "always":
+    """The asset and the job that a person may press, and with `always` the sensor; nothing where fleet.yaml says `never`."""
+    if deployment.auto_restore == "never":
         return dg.Definitions()
-    name = f"{deployment.name}_auto_restore"
-    key = dg.AssetKey([deployment.name, "restored_by_itself"])
+    key = dg.AssetKey([deployment.name, "restored_when_empty"])
 
     @dg.asset(
         key=key,
         deps=[[deployment.name, "validated_dump"]],
         group_name=deployment.name,
-        description="The newest verified backup, put into a database that was found empty, once for each loss. It refuses "
-        "where a single memory is there, or somebody is at work.",
+        description="The newest verified backup, put into a database that was found empty. It refuses where a single "
+        "memory is there, or somebody is at work: so it needs no config, and may be pressed at once.",
         kinds={"postgres"},
         owners=owners,
         pool=f"{deployment.name}_database",
     )
-    def restored_by_itself(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def restored_when_empty(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with plain_failures(incident=None):
             report = restore_into_empty(fleet, deployment, tell=context.log.info)
         if not report.ok:
@@ -44,15 +43,20 @@ def build_auto_restore(fleet: Fleet, deployment: Deployment, owners: list[str]) 
         )
 
     job = dg.define_asset_job(
-        name,
+        f"{deployment.name}_auto_restore",
         selection=dg.AssetSelection.assets(key),
         tags={"deployment": deployment.name},
-        description="Restore the newest verified backup into an empty database. The sensor of the same name starts it.",
+        description="Restore the newest verified backup into the database, if it is empty. One press, without any config.",
     )
 
+    sensors = [_build_sensor(deployment)] if deployment.auto_restore == "always" else []
+    return dg.Definitions(assets=[restored_when_empty], jobs=[job], sensors=sensors)
+
+
+def _build_sensor(deployment: Deployment) -> dg.SensorDefinition:
     @dg.sensor(
-        name=name,
-        job=job,
+        name=f"{deployment.name}_auto_restore",
+        job_name=f"{deployment.name}_auto_restore",
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts a restore once the database has been empty and untouched for a minute, once for each loss.",
@@ -66,4 +70,4 @@ def build_auto_restore(fleet: Fleet, deployment: Deployment, owners: list[str]) 
         # The run's key is the loss: where the cursor was lost, Dagster still starts no second one.
         return dg.SensorResult(cursor=cursor, run_requests=[dg.RunRequest(run_key=f"the loss of {loss}")])
 
-    return dg.Definitions(assets=[restored_by_itself], jobs=[job], sensors=[watch])
+    return watch

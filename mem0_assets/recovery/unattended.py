@@ -1,4 +1,4 @@
-"""A restore that no person has asked for: into an empty database, and only while it is one (`auto_restore: always`).
+"""A restore that asks nobody to confirm it: into an empty database, and only while it is one (`auto_restore`).
 
 Between the sensor's last look and the swap lie minutes of loading. So emptiness is asked for again at each step, and last
 right before the swap; a single memory that has appeared ends it, and a person decides.
@@ -81,7 +81,8 @@ def _require_empty(deployment: Deployment) -> None:
 
 
 def _message(deployment: Deployment, report: RestoreReport) -> Text:
-    head = Text.plain("🟢 ") + bold(f"{deployment.name}: restored by itself (auto_restore: always)")
+    title = f"{deployment.name}: restored, as it was empty (auto_restore: {deployment.auto_restore})"
+    head = Text.plain("🟢 ") + bold(title)
     what = f"It was empty, and holds the {report.total} memories of {report.backup} since {moment(datetime.now(UTC))}."
     undo = Text.plain("If that was wrong: ") + code(f"mem0-assets restore {deployment.name} --undo")
     return Text.plain("\n").join([head, what, "Find out what emptied it before it happens again.", undo])

@@ -54,7 +54,7 @@ def test_an_emptied_database_is_restored_by_the_run_that_the_sensor_asks_for(
     again = project.tick(SENSOR, tick.cursor)
     assert again.run_requests == []
     assert again.skip_message == "Not restored: there are memories in memories."
-    assert any("restored by itself" in text for text in project.waiting())
+    assert any("restored, as it was empty (auto_restore: always)" in text for text in project.waiting())
 
 
 def test_while_it_is_empty_it_is_asked_for_once(prd: Deployment, open_project: OpenProject) -> None:
@@ -82,11 +82,20 @@ def test_one_memory_within_the_minute_is_enough_and_the_run_would_refuse_too(
     assert take_census(prd.postgres).namespaces == {"dora": 1}
 
 
-@pytest.mark.parametrize("auto_restore", ["confirm", "never"])
-def test_without_always_there_is_neither_sensor_nor_job(
-    make_deployment: MakeDeployment, open_project: OpenProject, auto_restore: str
+def test_with_confirm_it_is_one_press_without_any_config(
+    make_deployment: MakeDeployment, open_project: OpenProject
+) -> None:
+    prd = make_deployment(limits=CALM, health={"min_free_bytes": 0})
+    assert make_backup(prd).verdict.ok
+    run_sql(prd, "DELETE FROM memories")
+    assert open_project(prd).run("prd_auto_restore").success
+    assert take_census(prd.postgres).namespaces == SMALL
+
+
+@pytest.mark.parametrize(("auto_restore", "sensor", "job"), [("confirm", False, True), ("never", False, False)])
+def test_only_always_starts_it_and_with_never_there_is_nothing_to_press(
+    make_deployment: MakeDeployment, open_project: OpenProject, auto_restore: str, sensor: bool, job: bool
 ) -> None:
     project = open_project(make_deployment(auto_restore=auto_restore))
-    names = {sensor.name for sensor in project.definitions.sensors or ()}
-    assert SENSOR not in names
-    assert SENSOR not in {job.name for job in project.definitions.jobs or ()}
+    assert (SENSOR in {one.name for one in project.definitions.sensors or ()}) == sensor
+    assert (SENSOR in {one.name for one in project.definitions.jobs or ()}) == job

@@ -395,7 +395,7 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
     things = ["memories", "configuration", "memory_counts", "postgres_backup", "validated_dump", "restore_drill"]
     things += ["retention"]
     things += ["recovery_drill", "gate_a", "recovery_readiness", "gate_b", "recovery_restore"]
-    things += ["gate_c", "recovery_cold_start", "gate_d", "recovery_telegram"]
+    things += ["gate_c", "recovery_cold_start", "gate_d", "recovery_telegram", "restored_when_empty"]
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
         f"{name}/{thing}" for name in ("prd", "test") for thing in things
     }
@@ -420,6 +420,7 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
             "gate_d": {"recovery_cold_start"},
             "recovery_telegram": {"gate_d", "recovery_cold_start"},
             "recovery_drill": {"validated_dump"},
+            "restored_when_empty": {"validated_dump"},
         }
 
 
@@ -441,6 +442,7 @@ def test_every_asset_says_whose_it_is_what_it_is_and_who_looks_after_it(project:
         "restore_drill": {"postgres"},
         "retention": {"file"},
         "recovery_drill": {"postgres"},
+        "restored_when_empty": {"postgres"},
         **{f"gate_{letter}": {"approval"} for letter in "abcd"},
         **{f"recovery_{stage}": {"postgres"} for stage in STAGES},
     }
@@ -460,6 +462,7 @@ def test_what_reads_one_database_takes_turns_and_so_do_drills(project: Project) 
         "prd__retention": "prd_database",
         "prd__restore_drill": "scratch_server",
         "prd__recovery_drill": "scratch_server",
+        "prd__restored_when_empty": "prd_database",
         **{f"prd__gate_{letter}": None for letter in "abcd"},
         **{f"prd__recovery_{stage}": "prd_database" for stage in STAGES},
         "prd_backup_checks": "prd_database",

@@ -1,10 +1,10 @@
-"""`mem0-assets gate` as a person and a program call it."""
+"""`mem0-assets gate` and `recover` as a person and a program call them."""
 
 from pathlib import Path
 
 import pytest
 
-from mem0_assets_tests.conftest import SMALL, MakeDeployment
+from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
 from mem0_assets_tests.test_cli import Shell, write_fleet_file
 
 TOTAL = sum(SMALL.values())
@@ -51,6 +51,29 @@ def test_wrong_words_are_refused(shell: Shell) -> None:
     ):
         answer = shell.json("gate", "prd", *words, status=2)
         assert why in answer["error"]["message"]
+
+
+def test_a_recovery_goes_on_with_each_gate_and_says_which_command_opens_the_next(shell: Shell) -> None:
+    shell("backup", "prd")
+    run_sql(shell.deployment, "DELETE FROM memories")
+    stages: list[str] = []
+    for gate, stage in (("A", "readiness"), ("B", "restore"), ("C", "cold_start")):
+        answer = shell.json("recover", "prd", "--confirm", "prd", status=1)
+        assert [one["stage"] for one in answer["stages"]] == stages
+        assert [reason["code"] for reason in answer["reasons"]] == ["gate_closed"]
+        assert f"mem0-assets gate prd {gate} --approve" in answer["next_step"]
+        shell.json("gate", "prd", gate, "--approve", "--reason", "because", "--by", "ann")
+        stages.append(stage)
+    answer = shell.json("recover", "prd", "--confirm", "prd", status=1)
+    assert [one["stage"] for one in answer["stages"]] == stages
+    assert "the message went to the log: no Telegram is named" in answer["reasons"][0]["message"]
+    assert shell.json("counts", "prd")["namespaces"] == SMALL
+
+
+def test_a_rehearsal_by_hand_needs_no_gate(shell: Shell) -> None:
+    shell("backup", "prd")
+    answer = shell.json("recover", "prd", "--drill")
+    assert (answer["verdict"], set(answer["seconds"])) == ("ok", {"plan", "restore", "compare", "undo", "total"})
 
 
 def test_a_gate_that_cannot_be_opened_says_what_is_lacking(shell: Shell) -> None:
