@@ -80,7 +80,15 @@ class DagsterDev:
 
     def launch(self, job: str) -> str:
         """Launch a job as the UI does; the run's id."""
-        parameters = {"selector": {**REPOSITORY, "jobName": job}, "mode": "default"}
+        return self._launch({"selector": {**REPOSITORY, "jobName": job}, "mode": "default"})
+
+    def press(self, deployment: str, thing: str, config: Mapping[str, str]) -> str:
+        """Materialize one asset with what was typed into its launchpad; the run's id."""
+        selector = {**REPOSITORY, "jobName": "__ASSET_JOB", "assetSelection": [{"path": [deployment, thing]}]}
+        run_config = {"ops": {f"{deployment}__{thing}": {"config": dict(config)}}}
+        return self._launch({"selector": selector, "mode": "default", "runConfigData": run_config})
+
+    def _launch(self, parameters: Mapping[str, Any]) -> str:
         data = self.ask(LAUNCH, parameters=parameters)["launchRun"]
         assert "run" in data, data
         return str(data["run"]["runId"])

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.demo.memories import INCIDENT
+from mem0_assets.recovery.approvals import view
 from mem0_assets_tests.end_to_end.conftest import REPOSITORY, DagsterDev, Loss, until
 
 TOTAL = sum(INCIDENT.values())
@@ -110,6 +111,17 @@ def test_the_health_of_both_is_shown_without_a_run(dagster_dev: DagsterDev, loss
     for name in ("prd", "test"):
         shown = until(f"{name}'s health is shown", partial(health, dagster_dev, name))
         assert shown == {"postgres_healthy": "SUCCEEDED", "disk_space": "SUCCEEDED"}
+
+
+def test_a_gate_is_opened_in_the_launchpad_with_a_name_and_a_reason(dagster_dev: DagsterDev, loss: Loss) -> None:
+    test = dagster_dev.fleet.deployment("test")
+    assert dagster_dev.status(dagster_dev.press("test", "gate_a", {})) == "FAILURE"
+    assert not view(test, "A", whole=False).state.open
+    run = dagster_dev.press("test", "gate_a", {"by": "ann", "reason": "an exercise"})
+    assert dagster_dev.status(run) == "SUCCESS"
+    approval = view(test, "A", whole=False).state.approval
+    assert approval is not None
+    assert (approval.by, approval.reason) == ("ann", "an exercise")
 
 
 def test_no_tick_of_any_sensor_fails(dagster_dev: DagsterDev, loss: Loss) -> None:
