@@ -50,6 +50,7 @@ from mem0_assets.fleet import TIERS, Deployment, Fleet, Tier, fleet_path, load_f
 from mem0_assets.init import write_fleet
 from mem0_assets.live.census import take_census
 from mem0_assets.restores.drill import drill as drill_backup
+from mem0_assets.restores.status import restore_status
 from mem0_assets.timetable import next_fire
 
 app = typer.Typer(
@@ -370,6 +371,7 @@ def _status_of(fleet: Fleet, deployment: Deployment) -> dict[str, Any]:
         ]
         + [_noted(incident) for incident in noted if incident.announced and incident.scope not in seen.findings],
         "next_runs": _next_runs(deployment, seen.at),
+        "restore": restore_status(deployment).standing,
     }
 
 

@@ -37,6 +37,7 @@ TITLES: dict[str, str] = {
     "never_backed_up": "never backed up",
     "drill_failed": "restore drill failed",
     "drill_overdue": "restore drill overdue",
+    "restore_interrupted": "a restore was interrupted",
     "configuration_changed": "the configuration changed",
     "next_start_differs": "the next start would use another configuration",
     "not_guarded": "mem0 uses what is not guarded",

@@ -51,6 +51,7 @@ Kind = Literal[
     "never_backed_up",
     "drill_failed",
     "drill_overdue",
+    "restore_interrupted",
     "configuration_changed",
     "next_start_differs",
     "not_guarded",
@@ -64,7 +65,17 @@ Kind = Literal[
 
 # Which rules looked: an incident ends only when the rules that saw it look again and do not find it.
 Scope = Literal[
-    "reach", "memories", "writes", "backups", "drills", "health", "configuration", "runs", "checks", "alerts"
+    "reach",
+    "memories",
+    "writes",
+    "backups",
+    "drills",
+    "restores",
+    "health",
+    "configuration",
+    "runs",
+    "checks",
+    "alerts",
 ]
 
 # An attempt that came to this has made nothing that could be judged: it failed, and was not refused.
@@ -169,6 +180,15 @@ def judge_health(seen: Sequence[Health], hold: float) -> list[Finding]:
         for one in seen
         if one.check != "postgres" and one.code != "ok"
     ]
+
+
+def judge_restores(deployment: Deployment, interrupted: str | None) -> list[Finding]:
+    """A restore that was killed: until it is settled, the writers that it stopped stand still."""
+    if interrupted is None:
+        return []
+    what = f"{interrupted[0].upper()}{interrupted[1:]}. What writes may be standing still since."
+    command = f"mem0-assets restore {deployment.name} --settle"
+    return [Finding("restore", "restore_interrupted", "critical", what, command)]
 
 
 def unreadable(deployment: Deployment, message: str) -> Finding:
@@ -319,10 +339,8 @@ def _late(schedule: Schedule, newest: datetime, now: datetime) -> datetime | Non
 
 
 def _restore_command(deployment: Deployment, newest: Backup | None) -> str:
-    """The exact commands that bring the memories back lie in the newest verified backup."""
-    if newest and newest.manifest:
-        return f"cat {_quoted(newest.path / 'RESTORE.md')}"
-    return f"mem0-assets backups {deployment.name}"
+    """The plan of a restore, which touches nothing; where there is no backup to restore, what else there is."""
+    return f"mem0-assets restore {deployment.name} --plan" if newest else f"mem0-assets backups {deployment.name}"
 
 
 def _quoted(path: Path) -> str:

@@ -21,6 +21,7 @@ from mem0_assets.alerts.rules import (
     judge_drills,
     judge_memories,
     judge_recovery_drills,
+    judge_restores,
     table_missing,
     unreachable,
     unreadable,
@@ -39,6 +40,7 @@ from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.live.census import CENSUS_SECONDS, Census, take_census
 from mem0_assets.live.configuration import Configuration
 from mem0_assets.live.writes import read_writes
+from mem0_assets.restores.status import interrupted
 from mem0_assets.verdicts import Reason, Verdict
 
 logger = logging.getLogger("mem0_assets.alerts")
@@ -118,6 +120,7 @@ def look_at_disk(deployment: Deployment) -> dict[Scope, list[Finding]]:
                     *judge_drills(deployment, verified, last_drill(catalog), proof and proof[0], now),
                     *judge_recovery_drills(deployment, verified, *_rehearsals(catalog), now),
                 ],
+                "restores": judge_restores(deployment, interrupted(deployment)),
             }
     except Mem0AssetsError as error:
         return {"backups": [unreadable(deployment, str(error))]}

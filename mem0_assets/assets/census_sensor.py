@@ -16,11 +16,13 @@ import dagster as dg
 
 from mem0_assets.alerts.watch import Look, deliver, look, observe, observe_delivery
 from mem0_assets.assets.checks import count_evaluations
-from mem0_assets.assets.metadata import backup_metadata, census_metadata, last_backup_of
+from mem0_assets.assets.metadata import backup_metadata, census_metadata, last_backup_of, last_named
+from mem0_assets.assets.restore import report_metadata
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import BackupsFolderError
 from mem0_assets.backups.inventory import Backup
 from mem0_assets.fleet import Deployment, Fleet
+from mem0_assets.restores.status import newest_done
 
 # The daemon's loop is 5 s: asking for 9 gives a tick every 10 s, asking for 10 every 15.
 INTERVAL = 9
@@ -35,7 +37,7 @@ Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 class Shown:
     """What the UI was last shown of a deployment: when, the counts, what was wrong, and the newest backup.
 
-    `unreported`: a newer backup that was seen and that no run has reported yet.
+    `unreported`: a newer backup that was seen and that no run has reported yet. `restore`: the newest restore, likewise.
     """
 
     at: float = 0.0
@@ -44,6 +46,8 @@ class Shown:
     wrong: tuple[str, ...] = ()
     backup: str | None = None
     unreported: str | None = None
+    restore: str | None = None
+    unreported_restore: str | None = None
 
 
 def build_census_sensor(fleet: Fleet) -> dg.SensorDefinition:
@@ -83,6 +87,8 @@ def show(seen: Look, before: Shown, instance: dg.DagsterInstance) -> tuple[list[
     """The events that the UI should be given now, and what it was shown with them."""
     newest = _newest_backup(seen.deployment)
     events, after = _show_backup(seen.deployment, newest, before, instance)
+    restored, after = _show_restore(seen.deployment, after, instance)
+    events += restored
     if not _worth_showing(seen, before):
         return events, after
     if seen.census:
@@ -122,6 +128,19 @@ def _show_backup(
         what = f"{newest.backup} was read back when it was published, outside of Dagster."
         events.append(dg.AssetCheckEvaluation(asset_key=key, check_name="read_back", passed=True, description=what))
     return events, replace(before, backup=newest.backup)
+
+
+def _show_restore(deployment: Deployment, before: Shown, instance: dg.DagsterInstance) -> tuple[list[Event], Shown]:
+    """A restore that was made by the command line is ours to report; not in the tick that sees it first, as above."""
+    done = newest_done(deployment)
+    if done is None or done.restore == before.restore:
+        return [], before
+    after, key = replace(before, restore=done.restore), dg.AssetKey([deployment.name, "restored_deployment"])
+    if done.restore == last_named(instance, key, "restore"):
+        return [], after
+    if done.restore != before.unreported_restore:
+        return [], replace(before, unreported_restore=done.restore)
+    return [dg.AssetMaterialization(asset_key=key, metadata=report_metadata(done))], after
 
 
 def _worth_showing(seen: Look, before: Shown) -> bool:

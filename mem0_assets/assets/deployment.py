@@ -24,6 +24,7 @@ from mem0_assets.assets.metadata import (
     retention_metadata,
 )
 from mem0_assets.assets.recovery import build_recovery
+from mem0_assets.assets.restore import build_restore, restore_words
 from mem0_assets.assets.schedules import build_schedules
 from mem0_assets.backups.backup import prove, standard_of, tiers_of
 from mem0_assets.backups.capture import capture
@@ -47,6 +48,10 @@ JOBS = {
         "Dump, check, read back, publish; then expire what is beyond retention.",
     ),
     "drill": (["restore_drill"], "Restore the newest verified backup for real, and compare."),
+    "restore": (
+        ["restore_plan", "safety_backup", "restored_database", "restored_deployment"],
+        "Restore a backup, with the deployment's name as `confirm`. The way back: `mem0-assets restore ... --undo`.",
+    ),
     "recovery_drill": (["recovery_drill"], "Rehearse a whole recovery on a scratch server, without gates."),
     "disaster_recovery": (
         [f"recovery_{stage}" for stage in STAGES],
@@ -67,6 +72,7 @@ def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
         _restore_drill(deployment),
         _retention(deployment),
         _recovery_drill(deployment),
+        *build_restore(deployment, OWNERS),
         *build_recovery(fleet, deployment, OWNERS),
     ]
     jobs = [
@@ -74,6 +80,7 @@ def build_deployment(fleet: Fleet, deployment: Deployment) -> dg.Definitions:
             f"{deployment.name}_{name}",
             selection=dg.AssetSelection.assets(*([deployment.name, thing] for thing in things)),
             tags={"deployment": deployment.name},
+            config=restore_words(deployment) if name == "restore" else None,
             description=description,
         )
         for name, (things, description) in JOBS.items()

@@ -36,7 +36,7 @@ def build_fleet(fleet: Fleet) -> dg.Definitions:
 def _steps(definitions: dg.Definitions) -> dict[str, str]:
     """The deployment of each step that a run may have: each asset is one, and each set of checks."""
     parts = [part for part in definitions.assets or () if isinstance(part, dg.AssetsDefinition)]
-    steps = {part.op.name: part.key.path[0] for part in parts}
+    steps = {part.op.name: next(iter(part.keys)).path[0] for part in parts}
     return steps | {
         part.op.name: key.asset_key.path[0] for part in definitions.asset_checks or () for key in part.check_keys
     }

@@ -98,13 +98,18 @@ def content_metadata(manifest: Manifest, finding: ContentFinding) -> Metadata:
 
 
 def last_backup_of(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """The backup that this asset's newest materialization speaks of; None where it names none.
+    """The backup that this asset's newest materialization speaks of; None where it names none."""
+    return last_named(instance, key, "backup")
+
+
+def last_named(instance: dg.DagsterInstance, key: dg.AssetKey, what: str) -> str | None:
+    """What this asset's newest materialization names under `what`; None where it names none.
 
     Anybody may report a materialization in the UI, and such a one has no metadata.
     """
     event = instance.get_latest_materialization_event(key)
     made = event.asset_materialization if event else None
-    named = made.metadata.get("backup") if made else None
+    named = made.metadata.get(what) if made else None
     return str(named.value) if named else None
 
 

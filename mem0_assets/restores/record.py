@@ -160,7 +160,7 @@ def new_record(deployment: Deployment) -> Record:
 
 
 @contextmanager
-def alone(deployment: Deployment) -> Iterator[None]:
+def alone(deployment: Deployment, *, seconds: float | None = None) -> Iterator[None]:
     """Hold the restores of this deployment. Raises BusyError where one is at work, NotFoundError without any backups."""
     if not deployment.backups.is_dir():  # an unmounted disk must not be replaced by an empty folder
         raise NotFoundError(f"{deployment.backups} does not exist", next_step="Is the disk of the backups mounted?")
@@ -168,7 +168,8 @@ def alone(deployment: Deployment) -> Iterator[None]:
         make_folder(deployment.backups / RESTORES)
         lock = open(deployment.backups / RESTORES / ".lock", "a+")  # noqa: SIM115 - closed below
     with lock:
-        wait_for_lock(lock, BUSY_SECONDS, f"another restore of {deployment.name} has been at work")
+        patience = BUSY_SECONDS if seconds is None else seconds
+        wait_for_lock(lock, patience, f"another restore of {deployment.name} has been at work")
         yield
 
 
@@ -176,6 +177,6 @@ def at_work(deployment: Deployment) -> bool:
     """Whether a restore of this deployment holds its lock now."""
     if not (deployment.backups / RESTORES / ".lock").exists():
         return False
-    with suppress(BusyError), alone(deployment):
+    with suppress(BusyError), alone(deployment, seconds=0.0):
         return False
     return True

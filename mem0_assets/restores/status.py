@@ -34,6 +34,18 @@ def restore_status(deployment: Deployment) -> RestoreStatus:
     return RestoreStatus(record, busy, standing(record, busy=busy) if record else None, reports)
 
 
+def newest_done(deployment: Deployment) -> RestoreReport | None:
+    """The report of the newest restore, where that one is done."""
+    newest = next(iter(records(deployment)), None)
+    return report_of(newest) if newest and newest.last() == "done" else None
+
+
+def interrupted(deployment: Deployment) -> str | None:
+    """One sentence on a restore that was interrupted and waits to be settled; None where there is none."""
+    record = unfinished(deployment)
+    return None if record is None or at_work(deployment) else standing(record, busy=False)
+
+
 def standing(record: Record, *, busy: bool) -> str:
     """One sentence on a restore that has not ended."""
     last = record.last()

@@ -15,6 +15,7 @@ from mem0_assets.alerts.rules import (
     judge_health,
     judge_memories,
     judge_recovery_drills,
+    judge_restores,
     table_missing,
     unreachable,
     unreadable,
@@ -226,7 +227,7 @@ def test_the_next_command_of_a_loss_is_one_that_runs_whatever_the_folder_is_call
     held = replace(backup(), path=Path("/my backups/prd's/20260110_023000"))
     one = deployment()
     (finding,) = judge_memories(one, census({}), Standard(Limits(), held, IDENTITY))[:1]
-    assert finding.command == "mem0-assets backups prd"  # one without a manifest has no RESTORE.md
+    assert finding.command == "mem0-assets restore prd --plan"
     gone = unreadable(deployment(backups=Path("/my backups/prd")), "cannot use it")
     assert gone.command == "ls -la '/my backups/prd'"
 
@@ -400,3 +401,14 @@ def test_a_rehearsal_that_failed_is_critical_and_one_that_is_missing_a_month_lat
     (finding,) = judge_recovery_drills(deployment(), [backup()], None, None, february)
     assert (finding.kind, finding.severity) == ("recovery_drill_overdue", "warning")
     assert judge_recovery_drills(deployment(), [backup()], None, february, february) == []
+
+
+def test_a_restore_that_was_interrupted_is_critical_until_it_is_settled() -> None:
+    (finding,) = judge_restores(deployment(), "the restore 20260110_030000 was interrupted: the writers were stopped")
+    assert (finding.kind, finding.severity, finding.command) == (
+        "restore_interrupted",
+        "critical",
+        "mem0-assets restore prd --settle",
+    )
+    assert finding.what.startswith("The restore 20260110_030000 was interrupted")
+    assert judge_restores(deployment(), None) == []

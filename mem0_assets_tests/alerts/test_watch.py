@@ -226,7 +226,7 @@ def test_an_incident_reaches_the_chat_once(
     assert [text.splitlines()[0] for text in telegram.texts] == ["🔴 prd: memory count is ZERO"]
     assert "Do not restart any container." in telegram.texts[0]
     assert f"holds {sum(SMALL.values())} memories." in telegram.texts[0]
-    assert telegram.texts[0].splitlines()[-1].endswith("/RESTORE.md")
+    assert telegram.texts[0].splitlines()[-1].endswith("restore prd --plan")
 
 
 def test_a_restored_deployment_is_said_to_be_well(

@@ -311,7 +311,7 @@ def test_a_loss_reaches_telegram_from_the_first_tick_that_sees_it(
     (alert,) = telegram.texts
     assert alert.startswith("🔴 prd: memory count is ZERO\n")
     assert f"holds {TOTAL}" in alert
-    assert "RESTORE.md" in alert
+    assert "restore prd --plan" in alert
     project.tick("fleet_census", cursor)
     assert len(telegram.texts) == 1
 
