@@ -6,6 +6,7 @@ from dataclasses import asdict
 import dagster as dg
 
 from mem0_assets.assets.failures import failure, plain_failures
+from mem0_assets.assets.groups import recovery_group
 from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.recovery.auto_restore import Watch
 from mem0_assets.recovery.unattended import restore_into_empty, watch_for_emptiness
@@ -22,7 +23,7 @@ def build_auto_restore(fleet: Fleet, deployment: Deployment, owners: list[str]) 
     @dg.asset(
         key=key,
         deps=[[deployment.name, "validated_dump"]],
-        group_name=deployment.name,
+        group_name=recovery_group(deployment),
         description="The newest verified backup, put into a database that was found empty. It refuses where a single "
         "memory is there, or somebody is at work: so it needs no config, and may be pressed at once.",
         kinds={"postgres"},

@@ -7,6 +7,7 @@ it is opened. Nobody is alarmed by that failure.
 import dagster as dg
 
 from mem0_assets.assets.failures import failure
+from mem0_assets.assets.groups import recovery_group
 from mem0_assets.errors import Mem0AssetsError
 from mem0_assets.fleet import Deployment
 from mem0_assets.recovery.approvals import GateView, approve, view
@@ -36,7 +37,7 @@ def build_gate(deployment: Deployment, gate: Gate, deps: list[dg.AssetKey], owne
     @dg.asset(
         key=gate_key(deployment, gate),
         deps=deps,
-        group_name=deployment.name,
+        group_name=recovery_group(deployment),
         description=f"Gate {gate}, {title}. Opened by a person, with the config `by` and `reason`: then {opens}. "
         "Materialized without a reason it fails, and shows what it rests on.",
         kinds={"approval"},

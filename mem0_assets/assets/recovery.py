@@ -7,6 +7,7 @@ import dagster as dg
 
 from mem0_assets.assets.failures import failure
 from mem0_assets.assets.gates import GATE_CLOSED, build_gate, gate_key
+from mem0_assets.assets.groups import recovery_group
 from mem0_assets.errors import Mem0AssetsError
 from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.recovery.approvals import GateClosedError
@@ -57,7 +58,7 @@ def _build_stage(
     @dg.asset(
         key=stage_key(deployment, stage),
         deps=deps,
-        group_name=deployment.name,
+        group_name=recovery_group(deployment),
         description=description,
         kinds={"postgres"},
         owners=owners,
@@ -69,7 +70,7 @@ def _build_stage(
     @dg.asset(
         key=stage_key(deployment, stage),
         deps=deps,
-        group_name=deployment.name,
+        group_name=recovery_group(deployment),
         description=description,
         kinds={"postgres"},
         owners=owners,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mem0_assets.assets.failures import failure, plain_failures
+from mem0_assets.assets.groups import recovery_group
 from mem0_assets.assets.metadata import Metadata
 from mem0_assets.backups.safety import SafetyBackup
 from mem0_assets.errors import ConfigurationError
@@ -65,7 +66,7 @@ def _plan(deployment: Deployment, owners: list[str]) -> dg.AssetsDefinition:
     @dg.asset(
         key=[deployment.name, "restore_plan"],
         deps=[[deployment.name, "validated_dump"], [deployment.name, "memories"]],
-        group_name=deployment.name,
+        group_name=recovery_group(deployment),
         description="What a restore would gain and lose, what must stop, and what forbids it. Writes nothing.",
         kinds={"postgres"},
         owners=owners,
@@ -82,7 +83,7 @@ def _restore(deployment: Deployment, owners: list[str]) -> dg.AssetsDefinition:
         return dg.AssetSpec(
             [deployment.name, thing],
             deps=[[deployment.name, after]],
-            group_name=deployment.name,
+            group_name=recovery_group(deployment),
             description=description,
             kinds={"postgres"},
             owners=owners,

@@ -43,6 +43,9 @@ MAY_REFUSE = {"texts_not_empty", "vectors_present", "vectors_not_zero", "metadat
 BACKUP_CHECKS = {"has_memories", "complete", "not_shrunk", "same_identity", "plausible_size", "stores_kept"}
 CONFIGURATION_CHECKS = {"unchanged", "next_start_same", "guarded", "embedder_fits"}
 COUNT_CHECKS = {"reachable", "has_memories", "not_dropped", "same_identity", "writes_arrive"}
+# What runs by itself; all else waits for a person, in a group of its own.
+EVERY_NIGHT = {"memories", "configuration", "memory_counts", "postgres_backup", "validated_dump", "restore_drill"}
+EVERY_NIGHT |= {"retention", "recovery_drill"}
 TOTAL = sum(SMALL.values())
 
 
@@ -393,7 +396,7 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
     project = open_project(make_deployment(name="prd"), make_deployment(name="test"))
     graph = project.definitions.resolve_asset_graph()
     things = ["memories", "configuration", "memory_counts", "postgres_backup", "validated_dump", "restore_drill"]
-    things += ["retention"]
+    things += ["retention", "restore_plan", "safety_backup", "restored_database", "restored_deployment"]
     things += ["recovery_drill", "gate_a", "recovery_readiness", "gate_b", "recovery_restore"]
     things += ["gate_c", "recovery_cold_start", "gate_d", "recovery_telegram", "restored_when_empty"]
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
@@ -421,6 +424,10 @@ def test_every_deployment_has_the_same_graph_under_its_own_name(
             "recovery_telegram": {"gate_d", "recovery_cold_start"},
             "recovery_drill": {"validated_dump"},
             "restored_when_empty": {"validated_dump"},
+            "restore_plan": {"validated_dump", "memories"},
+            "safety_backup": {"restore_plan"},
+            "restored_database": {"safety_backup"},
+            "restored_deployment": {"restored_database"},
         }
 
 
@@ -429,7 +436,7 @@ def test_every_asset_says_whose_it_is_what_it_is_and_who_looks_after_it(project:
     kinds = {}
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
-        assert node.group_name == "prd"
+        assert node.group_name == ("prd" if key.path[-1] in EVERY_NIGHT else "prd_recovery")
         assert node.owners == ["team:memory-keepers"]
         assert len(node.description or "") > 20
         kinds[key.path[-1]] = node.kinds
@@ -443,6 +450,10 @@ def test_every_asset_says_whose_it_is_what_it_is_and_who_looks_after_it(project:
         "retention": {"file"},
         "recovery_drill": {"postgres"},
         "restored_when_empty": {"postgres"},
+        **{
+            thing: {"postgres"}
+            for thing in ("restore_plan", "safety_backup", "restored_database", "restored_deployment")
+        },
         **{f"gate_{letter}": {"approval"} for letter in "abcd"},
         **{f"recovery_{stage}": {"postgres"} for stage in STAGES},
     }
@@ -482,6 +493,7 @@ def test_the_checks_of_a_candidate_block_and_those_of_the_live_deployment_do_not
         | {("memories", name): False for name in ("postgres_healthy", "disk_space")}
         | {("configuration", name): False for name in CONFIGURATION_CHECKS}
         | {("validated_dump", "read_back"): False, ("restore_drill", "restored_exactly"): False}
+        | {("restored_database", "restored_exactly"): True}
     )
 
 
