@@ -5,9 +5,10 @@ disk is the truth for backups and drills, so a backup made by hand or by cron al
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 from mem0_assets.alerts.channel import Channel, LogChannel
 from mem0_assets.alerts.configuration_rules import judge_configuration
@@ -16,6 +17,7 @@ from mem0_assets.alerts.messages import DeploymentReport, incident_text, report_
 from mem0_assets.alerts.outbox import DeliveryReport, Outbox
 from mem0_assets.alerts.rules import (
     Finding,
+    Kind,
     Scope,
     judge_backups,
     judge_drills,
@@ -29,7 +31,7 @@ from mem0_assets.alerts.rules import (
 from mem0_assets.alerts.telegram import Telegram
 from mem0_assets.alerts.text import Text
 from mem0_assets.alerts.write_rules import judge_writes
-from mem0_assets.backups.accepted_configuration import configuration_now, drift
+from mem0_assets.backups.accepted_configuration import configuration_now, drift, silent
 from mem0_assets.backups.backup import accepted_losses, standard_of
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.claims import Standard
@@ -129,11 +131,22 @@ def look_at_disk(deployment: Deployment) -> dict[Scope, list[Finding]]:
 def look_at_configuration(deployment: Deployment) -> tuple[Configuration, list[Finding]]:
     """What the configuration is now, and what is wrong with it. Apart from `look`: a source that hangs takes its time.
 
+    Nothing is over while a source that spoke before is silent: what differed may differ still.
     Raises BusyError, BackupsFolderError, NoSpaceError: then nothing was learnt, and no incident ends.
     """
     catalog = Catalog(deployment)
     now = configuration_now(catalog)
-    return now, judge_configuration(deployment, drift(catalog, now))
+    found = judge_configuration(deployment, drift(catalog, now))
+    return now, [*found, *(_unseen(deployment, found) if silent(catalog, now) else ())]
+
+
+def _unseen(deployment: Deployment, found: Iterable[Finding]) -> Iterator[Finding]:
+    """The open incidents of the configuration that are not `found`, as they were."""
+    seen = {finding.key for finding in found}
+    for one in IncidentBook(deployment.backups).open():
+        if one.scope == "configuration" and one.key not in seen:
+            kind, told = cast(Kind, one.kind), one.announced
+            yield Finding(one.key, kind, one.severity, one.what, one.command, implied=not told)
 
 
 def _standard(deployment: Deployment) -> tuple[Standard, float | None]:

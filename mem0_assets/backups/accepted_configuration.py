@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.files import plain_disk_errors
-from mem0_assets.live.configuration import Configuration, Source, read_configuration
+from mem0_assets.live.configuration import Configuration, Source, named, read_configuration
 from mem0_assets.live.drift import Difference, differences
 from mem0_assets.live.fingerprints import fingerprint_in
 from mem0_assets.live.settings import Settings
@@ -57,7 +57,21 @@ def drift(catalog: Catalog, now: Configuration) -> list[Difference]:
         if fresh:
             accepted = _note(catalog, accepted, fresh)
     assert accepted is not None
-    return differences(now, accepted.known, accepted.word)
+    return differences(now, accepted.known, accepted.word, _silent(catalog, accepted, now))
+
+
+def silent(catalog: Catalog, now: Configuration) -> set[Source]:
+    """The sources that spoke before and do not answer now: a server that restarts, a Docker that hangs.
+
+    Not those that fleet.yaml names no more. Raises BackupsFolderError.
+    """
+    with plain_disk_errors(catalog.root):
+        accepted = accepted_configuration(catalog)
+    return _silent(catalog, accepted, now) if accepted else set()
+
+
+def _silent(catalog: Catalog, accepted: Accepted, now: Configuration) -> set[Source]:
+    return {*accepted.known.said} & named(catalog.deployment) - {*now.said}
 
 
 def _note(catalog: Catalog, accepted: Accepted | None, fresh: Mapping[Source, Settings]) -> Accepted:

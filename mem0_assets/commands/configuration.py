@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mem0_assets.alerts.configuration_rules import severity_of
-from mem0_assets.alerts.watch import deliver, look_at_configuration, observe
+from mem0_assets.alerts.configuration_rules import judge_configuration, severity_of
+from mem0_assets.alerts.watch import deliver, observe
 from mem0_assets.backups.accepted_configuration import accept_configuration, configuration_now, drift
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.commands.context import DeploymentName, exit_unless, speaker, the_deployment
@@ -30,8 +30,13 @@ def configuration(deployment: DeploymentName) -> None:
 
 
 def accept_drift(fleet: Fleet, deployment: Deployment, *, by: str, reason: str) -> dict[str, Any]:
-    """Note a person's word on the configuration as it is now, and end the incidents that it ends, at once."""
-    meant = accept_configuration(Catalog(deployment), by=by, reason=reason)
-    observe(fleet, deployment, {"configuration": look_at_configuration(deployment)[1]})
+    """Note a person's word on the configuration as it is now, and end the incidents that it ends, at once.
+
+    Also those of a source that is silent, perhaps for good.
+    """
+    catalog = Catalog(deployment)
+    meant = accept_configuration(catalog, by=by, reason=reason)
+    left = judge_configuration(deployment, drift(catalog, configuration_now(catalog)))
+    observe(fleet, deployment, {"configuration": left})
     deliver(fleet)
     return {"differences": [one.sentence() for one in meant]}

@@ -109,6 +109,18 @@ def read_configuration(deployment: Deployment, fingerprint: Fingerprint) -> Conf
     return Configuration(said, {source: why for source, why in found.items() if isinstance(why, str)})  # type: ignore[arg-type]
 
 
+def named(deployment: Deployment) -> set[Source]:
+    """The sources that fleet.yaml names: one of these that does not answer may speak again."""
+    places: dict[Source, object] = {
+        "server": deployment.health.server_url,
+        "settings": deployment.stores.application,
+        "server_container": deployment.containers.server,
+        "postgres_container": deployment.containers.postgres,
+        "files": deployment.stores.files,
+    }
+    return {source for source in SOURCES if places.get(source, True)}
+
+
 def _tried(read: Callable[[], Settings]) -> Settings | str:
     """What a source says, or why it cannot be read."""
     try:

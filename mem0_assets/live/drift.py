@@ -5,7 +5,7 @@ started from them. Whoever compares whatever was readable today with whatever wa
 that never were.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +50,7 @@ OF_POSTGRES: frozenset[Setting] = frozenset(
 )
 ON_DISK: tuple[Setting, ...] = tuple(one for one in (*VITAL, *SERIOUS) if not one.endswith(("_image_id", "_version")))
 GUARDED: tuple[Setting, ...] = ("database", "collection")
+NOTHING = Configuration({}, {})
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,27 @@ class Difference:
         return dict(vars(self))
 
 
-def differences(now: Configuration, known: Configuration, word: Configuration | None) -> list[Difference]:
+def differences(
+    now: Configuration, known: Configuration, word: Configuration | None, silent: Collection[Source] = ()
+) -> list[Difference]:
     """All differences of now: from what is `known` (accepted, or first seen), and within itself.
 
     `word` is the last configuration that a person accepted: what differed within itself then is meant, while it stays so.
+    `silent` are the sources that do not answer now, and did: a server that restarts, a Docker that hangs.
     """
     found = [one for setting in (*VITAL, *SERIOUS, *SLIGHT) if (one := changed(now, known, setting))]
     meant = within(word) if word else []
-    return found + [one for one in within(now) if one not in meant]
+    return found + [one for one in within(now, known, silent) if one not in meant]
 
 
-def within(now: Configuration) -> list[Difference]:
-    """What contradicts itself: the files and what runs, mem0 and fleet.yaml, the embedder and the vectors."""
-    return [*_next_start(now), *_not_guarded(now), *_mismatch(now)]
+def within(now: Configuration, known: Configuration = NOTHING, silent: Collection[Source] = ()) -> list[Difference]:
+    """What contradicts itself: the files and what runs, mem0 and fleet.yaml, the embedder and the vectors.
+
+    What a source has said all along is no news only because one that is believed more is `silent`: while mem0's server
+    restarts, its container says what it was started with, and not what the dashboard has changed since.
+    """
+    unheard = Configuration({source: said for source, said in known.said.items() if source in silent}, {})
+    return [*_next_start(now, unheard), *_not_guarded(now, known, unheard), *_mismatch(now, known, unheard)]
 
 
 def changed(now: Configuration, known: Configuration, setting: Setting) -> Difference | None:
@@ -124,14 +133,15 @@ def _difference(setting: Setting, before: str | None, after: str | None, source:
     return Difference("configuration_changed", setting, before, after, source, source)
 
 
-def _next_start(now: Configuration) -> Iterator[Difference]:
+def _next_start(now: Configuration, unheard: Configuration) -> Iterator[Difference]:
     """What the files on disk would start, held against the containers that run; without those, against fleet.yaml."""
     for setting in ON_DISK:
         pair = _of_next_start(now, setting)
         if pair is None:
             continue
         before, after, source, against = pair
-        if not _same(setting, before, after):
+        last = unheard.of(container_of(setting), setting)
+        if not _same(setting, before, after) and (last is None or not _same(setting, last, after)):
             yield Difference("next_start_differs", setting, before, after, source, against)
 
 
@@ -170,21 +180,34 @@ def _comparable(now: Configuration, setting: Setting) -> bool:
     return setting != "password" or now.of("files", "user") == now.of("fleet", "user")
 
 
-def _not_guarded(now: Configuration) -> Iterator[Difference]:
+def _not_guarded(now: Configuration, known: Configuration, unheard: Configuration) -> Iterator[Difference]:
     """mem0 uses a database or a collection that fleet.yaml does not name: every backup is one of something else."""
     for setting in GUARDED:
         guarded, used = now.of("fleet", setting), now.in_force(setting)
+        if used and _stands_in(setting, *used, known, unheard):
+            continue
         if guarded and used and used[0] != guarded:
             yield Difference("not_guarded", setting, guarded, used[0], used[1], "fleet")
 
 
-def _mismatch(now: Configuration) -> Iterator[Difference]:
+def _mismatch(now: Configuration, known: Configuration, unheard: Configuration) -> Iterator[Difference]:
     """Vectors of other dimensions can neither be stored nor be searched for: mem0 drops them, some versions silently."""
     column, gives = now.of("database", "dimensions"), now.in_force("embedder_dimensions")
     if gives is None and (planned := now.of("files", "embedder_dimensions")):
         gives = planned, "files"
+    if gives and _stands_in("embedder_dimensions", *gives, known, unheard):
+        return
     if column and gives and gives[0] != column:
         yield Difference("embedder_mismatch", "embedder_dimensions", column, gives[0], gives[1], "database")
+
+
+def _stands_in(setting: Setting, value: str, source: Source, known: Configuration, unheard: Configuration) -> bool:
+    """Whether `source` has said this all along, and is listened to only because one that is believed more is unheard."""
+    better = unheard.in_force(setting)
+    order = [*IN_FORCE, "files"]
+    return bool(
+        better and order.index(better[1]) < order.index(source) and _same(setting, known.of(source, setting), value)
+    )
 
 
 def _same(setting: Setting, before: str | None, after: str | None) -> bool:

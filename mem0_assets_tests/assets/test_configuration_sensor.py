@@ -13,11 +13,12 @@ from mem0_assets.alerts.watch import look_at_configuration, observe
 from mem0_assets.assets.configuration_checks import configuration_asset, configuration_checks
 from mem0_assets.assets.configuration_sensor import HEARTBEAT_SECONDS, READ_SECONDS
 from mem0_assets.backups.accepted_configuration import accept_configuration
+from mem0_assets.commands.configuration import accept_drift
 from mem0_assets.fleet import Deployment
 from mem0_assets_tests.assets.conftest import CALM, OpenProject, Project, red
 from mem0_assets_tests.compose_files import lay_out
 from mem0_assets_tests.conftest import MakeDeployment
-from mem0_assets_tests.service_stub import Mem0Stub
+from mem0_assets_tests.service_stub import Mem0Stub, hang_up
 from mem0_assets_tests.telegram_stub import TelegramStub
 
 SENSOR = "fleet_configuration"
@@ -143,6 +144,23 @@ def test_a_folder_that_is_not_there_ends_no_incident(
     key.mkdir()
     assert project.tick(SENSOR).asset_events == []
     assert incidents(project) == before
+
+
+def test_a_server_that_restarts_ends_no_incident_that_it_told_of_and_a_person_may(
+    prd: Deployment, mem0: Mem0Stub, open_project: OpenProject
+) -> None:
+    project = open_project(prd)
+    cursor = project.tick(SENSOR).cursor
+    store = {"vector_store": {"config": {"collection_name": "notes"}}}
+    mem0.configuration = {**MODEL, **store}
+    cursor = project.tick(SENSOR, later(cursor, READ_SECONDS)).cursor
+    before = incidents(project)
+    assert before == {"not_guarded collection": "critical", "configuration_changed collection": "critical"}
+    mem0.faults["/configure"] = hang_up
+    assert results(project.tick(SENSOR, later(cursor, READ_SECONDS)))["unchanged"] is False
+    assert incidents(project) == before
+    accept_drift(project.fleet, prd, by="mark", reason="that server is gone for good")
+    assert incidents(project) == {}
 
 
 # Who hears of it

@@ -54,8 +54,19 @@ def without(configuration: Configuration, *sources: str) -> Configuration:
     return Configuration(said, dict.fromkeys(sources, "not asked"))  # type: ignore[arg-type]
 
 
-def kinds(now: Configuration, known: Configuration | None = None, word: Configuration | None = None) -> set[str]:
-    return {f"{one.kind} {one.setting}" for one in differences(now, known or calm(), word)}
+def kinds(
+    now: Configuration,
+    known: Configuration | None = None,
+    word: Configuration | None = None,
+    silent: tuple[str, ...] = (),
+) -> set[str]:
+    found = differences(now, known or calm(), word, silent)  # type: ignore[arg-type]
+    return {f"{one.kind} {one.setting}" for one in found}
+
+
+def silenced(known: Configuration, *sources: str) -> set[str]:
+    """What is told of a known configuration while these sources do not answer."""
+    return kinds(without(known, *sources), known, silent=sources)
 
 
 def test_where_all_agree_nothing_is_told() -> None:
@@ -147,6 +158,26 @@ def test_a_source_that_falls_silent_is_no_change() -> None:
     everything = calm(server={"collection": "memories", "database": "mem0"})
     for source in everything.said:
         assert kinds(without(everything, source), everything) == set(), source
+
+
+def test_while_the_server_restarts_its_container_does_not_speak_for_it() -> None:
+    dashboard = {"collection": "notes", "embedder_model": "nomic-embed-text", "embedder_dimensions": "768"}
+    well = calm(server=dashboard, database={"dimensions": "768"}, fleet={"collection": "notes"})
+    assert kinds(well, well) == silenced(well, "server") == silenced(well, "server", "server_container") == set()
+
+
+def test_while_docker_is_away_the_files_are_not_held_against_another_way_to_the_database() -> None:
+    tunnel = calm(fleet={"postgres_port": "15432"})
+    assert kinds(tunnel, tunnel) == silenced(tunnel, "server_container", "postgres_container") == set()
+
+
+def test_while_a_source_is_silent_what_is_new_is_told_all_the_same() -> None:
+    known = calm(server={"collection": "memories", "database": "mem0", "embedder_dimensions": "1536"})
+    containers = ("server_container", "postgres_container")
+    found = kinds(without(calm(files=JANUARY), *containers), calm(), silent=containers)
+    assert found >= {"next_start_differs database", "configuration_changed embedder_model"}
+    found = kinds(calm(server_container=JANUARY, files=JANUARY), known, silent=("server",))
+    assert found >= {"not_guarded database", "embedder_mismatch embedder_dimensions"}
 
 
 def test_a_source_that_speaks_for_the_first_time_contradicts_nobody() -> None:
