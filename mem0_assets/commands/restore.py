@@ -194,13 +194,22 @@ def _show_report(report: RestoreReport) -> None:
     """What became of it, and what is the next thing to do."""
     speaker.result(report.as_json())
     name = report.deployment
-    memories = "" if report.total is None else f": {report.total:,} memories of {report.backup}"
+    memories = f": {report.total:,} memories of {report.backup}" if report.state == "done" and report.total else ""
     speaker.verdict(report.ok, f"{name}: the restore {report.restore} is {report.state.replace('_', ' ')}{memories}")
     if report.why:
         speaker.line(f"  {report.why}; what was live is live", "red")
     say_reasons(report.verdict.as_json()["reasons"])
     for live, kept in report.kept.items():
-        speaker.line(f"  kept: {kept} (in the place of {live} before)")
+        whose = "what the restore had put" if report.state == "undone" else "what was before"
+        speaker.line(f"  kept: {kept} ({whose} in the place of {live})")
+    speaker.line(f"  {report.path}")
+    if report.state == "done":
+        _show_evidence(report)
+    exit_unless(report.ok)
+
+
+def _show_evidence(report: RestoreReport) -> None:
+    """What a restore that ran through has measured and been told."""
     if report.safety_backup:
         speaker.line(f"  safety backup: {report.safety_backup}")
     seconds = report.seconds
@@ -211,10 +220,8 @@ def _show_report(report: RestoreReport) -> None:
         _show_asked(report)
     for caution in report.cautions:
         speaker.line(f"  note: {caution}", "yellow")
-    speaker.line(f"  {report.path}")
-    if report.state == "done":
-        speaker.line(f"Next: mem0-assets backup {name}. The way back: mem0-assets restore {name} --undo")
-    exit_unless(report.ok)
+    name = report.deployment
+    speaker.line(f"Next: mem0-assets backup {name}. The way back: mem0-assets restore {name} --undo")
 
 
 def _show_asked(report: RestoreReport) -> None:
