@@ -48,7 +48,10 @@ STORIES: dict[How, str] = {
 # What sees the loss, and the commands that show it; most are seen by counting, and by the next backup.
 COUNTED = "Where the UI runs, the alert is in its log within ten seconds. By hand, see what a nightly backup says:"
 UNCOUNTED = "No count of memories shows it; the next backup does:"
-REPLAYED = "No count of memories shows it, and the next backup is good; its drill replays the history:"
+REPLAYED = (
+    "No count of memories shows it, and the next backup is good. Where the UI runs, the alert is in its log within twenty"
+    " seconds. By hand, a drill replays the whole history:"
+)
 SHOWN_BY: dict[How, tuple[str, tuple[str, ...]]] = {
     "history": (UNCOUNTED, ("backup",)),
     "application": (UNCOUNTED, ("backup",)),
