@@ -43,7 +43,7 @@ from mem0_assets.commands.recreation import postflight, preflight
 from mem0_assets.commands.restore import restore
 from mem0_assets.commands.rows import diff, export
 from mem0_assets.console import in_mib
-from mem0_assets.demo.deployment import COUNTED, HOWS, NAME, SHOWN_BY, Demo, How
+from mem0_assets.demo.deployment import COUNTED, HOWS, NAME, SEEN, SHOWN_BY, Demo, How
 from mem0_assets.doctor import examine
 from mem0_assets.errors import ConfigurationError, Mem0AssetsError
 from mem0_assets.fleet import TIERS, Deployment, Fleet, Tier, fleet_path, load_fleet
@@ -304,9 +304,9 @@ def demo_lose(
     story = demo.lose(chosen)
     speaker.result({"deployment": NAME, "how": chosen, "what": story, "fleet": str(demo.fleet_file)})
     speaker.line(story, "bold")
-    seen, commands = SHOWN_BY.get(chosen, (COUNTED, ("backup",)))
+    seen, commands = SHOWN_BY.get(chosen, (COUNTED, SEEN))
     speaker.line(seen)
-    for command in (*(f"{command} {NAME}" for command in commands), "status"):
+    for command in commands:
         speaker.line(f"  mem0-assets --fleet {demo.fleet_file} {command}")
 
 

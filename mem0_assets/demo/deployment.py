@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mem0_assets.demo.memories import INCIDENT, create_collection
-from mem0_assets.demo.stores import APPLICATION, create_application, create_history, drop_writes, write_files
+from mem0_assets.demo.stores import (
+    APPLICATION,
+    choose_embedder,
+    create_application,
+    create_history,
+    drop_writes,
+    write_files,
+)
 from mem0_assets.errors import ConfigurationError
 from mem0_assets.live.embedded import EmbeddedServer
 from mem0_assets.live.postgres import Connection, connect_embedded
@@ -17,9 +24,12 @@ DATABASE = "mem0"
 MARKER = ".mem0-assets-demo"
 OTHER_DIMENSIONS = 768
 
+OTHER_MODEL = "text-embedding-3-large"
 DROPPED = 40  # more than can be in flight while a backup is made
 
-How = Literal["delete", "truncate", "namespace", "recreate", "dimensions", "history", "application", "dropped"]
+How = Literal[
+    "delete", "truncate", "namespace", "recreate", "dimensions", "history", "application", "dropped", "settings"
+]
 HOWS: tuple[How, ...] = get_args(How)
 
 FLEET = """\
@@ -44,18 +54,22 @@ STORIES: dict[How, str] = {
     "history": "history.db is gone, as in a container that was made anew without its folder: no memory has a past.",
     "application": "The application's database was made anew: no user, no API key and no setting is left in it.",
     "dropped": f"{DROPPED} memories are in mem0's history and were never stored, as by mem0 2.0 with a new embedder.",
+    "settings": f"Somebody chose {OTHER_MODEL} in mem0's settings: its vectors fit into no table of this mem0.",
 }
 # What sees the loss, and the commands that show it; most are seen by counting, and by the next backup.
+SEEN = (f"backup {NAME}", "status")
 COUNTED = "Where the UI runs, the alert is in its log within ten seconds. By hand, see what a nightly backup says:"
 UNCOUNTED = "No count of memories shows it; the next backup does:"
 REPLAYED = (
     "No count of memories shows it, and the next backup is good. Where the UI runs, the alert is in its log within twenty"
     " seconds. By hand, a drill replays the whole history:"
 )
+CONFIGURED = "Nothing is lost yet, and no count or backup shows it; the configuration does:"
 SHOWN_BY: dict[How, tuple[str, tuple[str, ...]]] = {
-    "history": (UNCOUNTED, ("backup",)),
-    "application": (UNCOUNTED, ("backup",)),
-    "dropped": (REPLAYED, ("backup", "drill")),
+    "history": (UNCOUNTED, SEEN),
+    "application": (UNCOUNTED, SEEN),
+    "dropped": (REPLAYED, (f"backup {NAME}", f"drill {NAME}", "status")),
+    "settings": (CONFIGURED, (f"configuration {NAME}",)),
 }
 
 
@@ -104,6 +118,9 @@ class Demo:
                 self.history.unlink(missing_ok=True)
             case "dropped":
                 drop_writes(self.history, DROPPED)
+            case "settings":
+                self.server.start()
+                _run(self.server, APPLICATION, lambda connection: choose_embedder(connection, OTHER_MODEL))
             case "application":
                 self.server.start()
                 _run(self.server, "postgres", _drop_application)
@@ -124,7 +141,11 @@ class Demo:
         """Make both databases in a server that has none; nobody has used the application where there are no memories."""
         self.server.start()
         _create_database(self.server, DATABASE)
-        _run(self.server, DATABASE, lambda connection: create_collection(connection, namespaces))
+        _run(
+            self.server,
+            DATABASE,
+            lambda connection: create_collection(connection, namespaces),
+        )
         self._make_application(used=bool(namespaces))
 
     def _make_application(self, *, used: bool) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import FrameType
 
+from mem0_assets.alerts.watch import look_at_configuration
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.retention import why_held
 from mem0_assets.console import Speaker
@@ -38,7 +39,9 @@ def _guard(demo: Demo) -> bool:
     from mem0_assets.assets.execution import run_jobs
     from mem0_assets.assets.fleet import build_fleet
 
-    return all(run_jobs(build_fleet(load_fleet(demo.fleet_file)), demo.dagster_home, JOBS).values())
+    fleet = load_fleet(demo.fleet_file)
+    look_at_configuration(fleet.deployment(NAME))  # the first look is what later ones are held against
+    return all(run_jobs(build_fleet(fleet), demo.dagster_home, JOBS).values())
 
 
 def _say_what_was_proven(demo: Demo, speaker: Speaker) -> bool:

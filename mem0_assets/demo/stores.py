@@ -77,6 +77,12 @@ def create_application(connection: Connection, *, used: bool = True) -> None:
         connection.execute(_ROWS)
 
 
+def choose_embedder(connection: Connection, model: str) -> None:
+    """What mem0's dashboard does when somebody chooses another model: it overrides `.env` from then on."""
+    change = "UPDATE settings SET value = jsonb_set(value, '{embedder,config,model}', to_jsonb(%s::text))"
+    connection.execute(change, [model])
+
+
 def create_history(path: Path, connection: Connection, collection: str) -> None:
     """A history.db in which each memory of the collection was added once, as it is."""
     query = sql.SQL("SELECT id, payload->>'data' AS data, payload->>'created_at' AS at FROM {} ORDER BY 3, 1")
