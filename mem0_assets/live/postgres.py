@@ -183,13 +183,18 @@ def snapshot(connection: Connection, tables: Iterable[tuple[str, str]]) -> Itera
 def joined(postgres: Postgres, exported: str) -> Iterator[Connection]:
     """One more connection that sees the very snapshot which another one `exported`, and holds.
 
-    Its beginning is bounded in time, what happens inside is the caller's. Raises UnreachableError.
+    Its beginning and its end are bounded in time, what happens inside is the caller's. Raises UnreachableError.
     """
-    with connect(postgres, seconds=None) as connection, connection.transaction():
-        with answers_within(connection, CONNECT_SECONDS):
+    with connect(postgres, seconds=None) as connection, ExitStack() as guard:
+        guard.enter_context(answers_within(connection, CONNECT_SECONDS))
+        with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
-        yield connection
+            guard.close()
+            try:
+                yield connection
+            finally:
+                guard.enter_context(answers_within(connection, CONNECT_SECONDS))
 
 
 def _bound_statements(connection: Connection, seconds: float) -> None:

@@ -9,19 +9,22 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from mem0_assets.errors import Mem0AssetsError, UnreachableError
 from mem0_assets.fleet import Postgres
+from mem0_assets.live import postgres as postgres_module
 from mem0_assets.live.census import read_census, take_census
 from mem0_assets.live.embedded import EmbeddedServer
-from mem0_assets.live.postgres import SCHEMA, DeniedError, connect, snapshot
+from mem0_assets.live.postgres import SCHEMA, DeniedError, connect, joined, snapshot
 from mem0_assets.live.tables import count_tables
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, make_database, open_connection, run_sql, start_server
-from mem0_assets_tests.freezing import frozen
+from mem0_assets_tests.freezing import freeze, frozen, thaw
 from mem0_assets_tests.waiting import wait_until
 
 TOTAL = sum(SMALL.values())
@@ -445,3 +448,30 @@ def test_an_embedded_deployment_of_another_user_is_denied(server: EmbeddedServer
         answer = pool.apply(_census_as, (54321, server.folder))
     assert answer.startswith("DeniedError: the embedded server in")
     assert "belongs to another user. Run this as the user who made it" in answer
+
+
+@pytest.mark.parametrize("when", ["before it begins", "before it ends"])
+def test_a_server_that_freezes_around_a_joined_snapshot_is_given_up(
+    lonely_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """BEGIN and COMMIT wait for the server, too: without a bound a backup hung there for ever."""
+    postgres = Postgres(
+        host=str(lonely_server.socket_folder), port=lonely_server.port or 0, user="postgres", database="mem0"
+    )
+    with connect(postgres, seconds=None) as holder, snapshot(holder, MEMORIES):
+        exported = holder.execute("SELECT pg_export_snapshot() AS value").fetchone()
+        assert exported is not None
+
+        @contextmanager
+        def connected(*arguments: Any, **words: Any) -> Iterator[Any]:
+            with connect(*arguments, **words) as connection:
+                if when == "before it begins":
+                    freeze(lonely_server)
+                yield connection
+
+        monkeypatch.setattr(postgres_module, "connect", connected)
+        try:
+            with pytest.raises(UnreachableError), joined(postgres, exported["value"]):
+                freeze(lonely_server)
+        finally:
+            thaw(lonely_server)
