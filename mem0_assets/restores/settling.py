@@ -17,9 +17,11 @@ from mem0_assets.restores.beside import drop_beside
 from mem0_assets.restores.record import MEANING, Record, unfinished
 from mem0_assets.restores.report import RestoreReport, report_of
 from mem0_assets.restores.server import databases, working
-from mem0_assets.restores.writers import ask_for_memories, start_writers
+from mem0_assets.restores.writers import START_SECONDS, ask_for_memories, start_writers
 
 Tell = Callable[[str], None]
+# A mem0 that we did not start is there, or a person starts it later.
+STANDING_SECONDS = 5.0
 
 
 def settle(deployment: Deployment, catalog: Catalog, tell: Tell = lambda what: None) -> RestoreReport | None:
@@ -71,7 +73,8 @@ def finish(deployment: Deployment, catalog: Catalog, record: Record, tell: Tell)
     record.note("writers_started")
     tell("asking mem0 for a memory of each namespace")
     verified = record.find("verified") or {"namespaces": {}}
-    record.note("asked", **ask_for_memories(deployment, verified["namespaces"]))
+    patience = START_SECONDS if _writers(record) else STANDING_SECONDS
+    record.note("asked", **ask_for_memories(deployment, verified["namespaces"], seconds=patience))
     record.note("done")
     return _reported(record)
 

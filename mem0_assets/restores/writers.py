@@ -63,9 +63,7 @@ def require_nobody(deployment: Deployment) -> None:
             time.sleep(PAUSE_SECONDS / 10)
 
 
-def ask_for_memories(
-    deployment: Deployment, namespaces: Mapping[str, int], *, seconds: float = START_SECONDS
-) -> dict[str, Any]:
+def ask_for_memories(deployment: Deployment, namespaces: Mapping[str, int], *, seconds: float) -> dict[str, Any]:
     """Ask mem0's server for a memory of each namespace (the largest MOST_ASKED), once it answers.
 
     `{"asked": n, "without": [names], "problem": text or None}`. What is not configured cannot be asked: `asked` is 0.

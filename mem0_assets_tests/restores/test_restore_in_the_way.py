@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from mem0_assets.backups.backup import make_backup
+from mem0_assets.demo.memories import create_collection
 from mem0_assets.errors import NoSpaceError, RefusedError, UnreachableError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
@@ -288,3 +289,31 @@ def test_the_writers_stand_still_meanwhile_and_run_again_afterwards(
 
 def _states(docker: DockerEngine) -> list[str]:
     return sorted(container.name or "" for container in docker.client.containers.list())
+
+
+# Names and rights
+
+
+def test_memories_in_the_database_postgres_as_mem0s_own_server_keeps_them(
+    own_server: EmbeddedServer, make_deployment: MakeDeployment
+) -> None:
+    deployment = make_deployment(None, on=own_server, postgres={"database": "postgres"})
+    with open_connection(own_server, "postgres") as connection:
+        create_collection(connection, SMALL, dimensions=8)
+    before = fingerprint(deployment)
+    make_backup(deployment)
+    run_sql(deployment, "TRUNCATE memories")
+    report = restore(deployment, by="anna", confirm="prd")
+    assert (report.kept["postgres"], fingerprint(deployment)) == (f"postgres_replaced_{report.restore}", before)
+
+
+def test_a_role_with_all_grants_is_told_that_pgvector_wants_a_superuser(make_deployment: MakeDeployment) -> None:
+    deployment = make_deployment()
+    name = deployment.postgres.database
+    make_backup(deployment)
+    run_sql(deployment, f"CREATE ROLE adm_{name} LOGIN CREATEDB IN ROLE postgres, pg_read_all_data")
+    admin = deployment.postgres.model_copy(update={"admin_user": f"adm_{name}"})
+    with pytest.raises(RefusedError, match="may not create the extension vector") as told:
+        restore(deployment.model_copy(update={"postgres": admin}), by="anna", confirm="prd")
+    assert "postgres.admin_user" in told.value.next_step
+    assert databases_like(deployment) == [name]
