@@ -159,6 +159,10 @@ MISTAKES = {
         SMALLEST.replace("host:", "embedded: ./postgres, host:"),
         "deployments.prd.postgres: `embedded` stands alone: remove host, user",
     ),
+    "an admin's password without an admin": (
+        SMALLEST.replace("host:", "admin_password_env: ADMIN_PASSWORD, host:"),
+        "deployments.prd.postgres: admin_password_env is for admin_user, which is missing",
+    ),
     "an unknown format": (SMALLEST + "    dump: {format: tar}\n", "deployments.prd.dump.format: Input should be"),
     "a cron line of words": (
         SMALLEST + "    schedule: {daily: every night}\n",

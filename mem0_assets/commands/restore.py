@@ -194,34 +194,31 @@ def _show_report(report: RestoreReport) -> None:
     """What became of it, and what is the next thing to do."""
     speaker.result(report.as_json())
     name = report.deployment
-    memories = f": {report.total:,} memories of {report.backup}" if report.state == "done" and report.total else ""
+    memories = f": {report.total:,} memories of {report.backup}" if report.state == "done" else ""
     speaker.verdict(report.ok, f"{name}: the restore {report.restore} is {report.state.replace('_', ' ')}{memories}")
     if report.why:
         speaker.line(f"  {report.why}; what was live is live", "red")
     say_reasons(report.verdict.as_json()["reasons"])
     for live, kept in report.kept.items():
-        whose = "what the restore had put" if report.state == "undone" else "what was before"
-        speaker.line(f"  kept: {kept} ({whose} in the place of {live})")
+        speaker.line(f"  kept: {kept} (it was {live} before)")
+    if report.state == "done":
+        _show_done(report)
     speaker.line(f"  {report.path}")
     if report.state == "done":
-        _show_evidence(report)
+        speaker.line(f"Next: mem0-assets backup {name}. The way back: mem0-assets restore {name} --undo")
     exit_unless(report.ok)
 
 
-def _show_evidence(report: RestoreReport) -> None:
-    """What a restore that ran through has measured and been told."""
+def _show_done(report: RestoreReport) -> None:
     if report.safety_backup:
         speaker.line(f"  safety backup: {report.safety_backup}")
     seconds = report.seconds
-    if "restore" in seconds:
-        times = f"readable after {seconds['restore']:g} s, indexed after {seconds['index']:g} s more"
-        speaker.line(f"  {times}, {seconds['total']:g} s in all")
+    times = f"readable after {seconds['restore']:g} s, indexed after {seconds['index']:g} s more"
+    speaker.line(f"  {times}, {seconds['total']:g} s in all; nothing could write for {seconds['stopped']:g} s")
     if report.asked:
         _show_asked(report)
     for caution in report.cautions:
         speaker.line(f"  note: {caution}", "yellow")
-    name = report.deployment
-    speaker.line(f"Next: mem0-assets backup {name}. The way back: mem0-assets restore {name} --undo")
 
 
 def _show_asked(report: RestoreReport) -> None:
@@ -238,11 +235,11 @@ def _show_asked(report: RestoreReport) -> None:
 def _show_status(deployment: Deployment) -> None:
     found = restore_status(deployment)
     speaker.result(found.as_json())
-    rows = [
-        [one.restore, one.state.replace("_", " "), one.backup, one.total, one.by, " ".join(one.kept.values()) or None]
-        for one in found.reports
-    ]
-    speaker.table(f"{deployment.name}: restores", ["restore", "state", "backup", "memories", "by", "kept"], rows)
+    rows = [[one.restore, one.state.replace("_", " "), one.backup, one.total, one.by] for one in found.reports]
+    speaker.table(f"{deployment.name}: restores", ["restore", "state", "backup", "memories", "by"], rows)
+    for one in found.reports:
+        for live, kept in one.kept.items():
+            speaker.line(f"kept of {one.restore}: {kept} (it was {live} before)")
     _show_standing(deployment)
     exit_unless(found.unfinished is None or found.busy)
 

@@ -144,6 +144,7 @@ class Restore:
         self.backup = backup
         self.places = where
         self.made_by: str | None = None
+        self._stopped: list[str] = []
         self._there = there
         self._expected = expected_of(deployment, backup, collection)
         self._end_sessions = end_sessions
@@ -169,6 +170,7 @@ class Restore:
         self._tell(f"stopping {', '.join(running)}" if running else "looking who is connected")
         self.record.note("stopping_writers", containers=running)
         stop_writers(self.deployment, running)
+        self._stopped = running
         if not self._end_sessions:
             require_nobody(self.deployment)
         self.record.note("writers_stopped")
@@ -187,6 +189,7 @@ class Restore:
         if history and manifest and manifest.history:
             copy = self.backup.path / manifest.files_of("history")[0].path
             history_swap.prepare(copy, history, self.record.restore)
+            notes += [] if self._stopped else [f"restart mem0: it may hold the old {history.name} open"]
         self.record.note("loaded", seconds=seconds, notes=notes)
 
     def verify(self) -> Verdict:

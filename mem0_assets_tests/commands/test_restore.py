@@ -1,6 +1,8 @@
 """`mem0-assets restore` as others call it: its JSON, its exit statuses, and nothing without a person's word."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -53,16 +55,20 @@ def test_without_the_right_word_it_exits_with_2_and_nothing_was_done(shell: Shel
     assert shell.json("restore", "prd", "--status")["restores"] == []
 
 
-def test_a_person_sees_the_plan_and_types_the_name(shell: Shell) -> None:
+@pytest.mark.parametrize(("typed", "status"), [("nonsense", 2), ("prd", 0)])
+def test_a_person_sees_the_plan_and_types_the_name(shell: Shell, typed: str, status: int) -> None:
     run_sql(shell.deployment, "TRUNCATE memories")
-    command = f"{sys.executable} -m mem0_assets.cli --fleet {shell.fleet} restore prd"
-    for typed, status in (("nonsense", 2), ("prd", 0)):
-        done = subprocess.run(
-            ["script", "-qec", command, "/dev/null"], input=f"{typed}\n", capture_output=True, text=True, check=False
-        )
-        assert done.returncode == status, done.stdout
-        assert "what a restore of" in done.stdout
-    assert shell.json("counts", "prd")["total"] == TOTAL
+    command = [sys.executable, "-m", "mem0_assets.cli", "--fleet", str(shell.fleet), "restore", "prd"]
+    keyboard, terminal = pty.openpty()
+    try:
+        os.write(keyboard, f"{typed}\n".encode())
+        done = subprocess.run(command, stdin=terminal, capture_output=True, text=True, check=False, timeout=120)
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
+    assert done.returncode == status, done.stderr
+    assert "what a restore of" in done.stdout
+    assert shell.json("counts", "prd")["total"] == (0 if status else TOTAL)
 
 
 def test_one_that_was_interrupted_is_shown_and_settled(shell: Shell) -> None:

@@ -37,6 +37,7 @@ def test_all_stores_go_there_and_back_in_step(make_whole: MakeWhole) -> None:
     lost = fingerprint(deployment)
 
     report = restore(deployment, by="anna", confirm="prd")
+    assert "restart mem0: it may hold the old history.db open" in report.cautions
     assert set(report.kept) == {deployment.postgres.database, application.database}
     assert (fingerprint(deployment), _rows(history)) == (before, events)
     assert history.stat().st_mode & 0o777 == 0o640
