@@ -44,8 +44,11 @@ def prepare(copy: Path, history: Path, restore: str) -> None:
 
 def place(history: Path, restore: str) -> None:
     """Put the prepared history in its place, and keep the one that was there. Does nothing where that was done."""
-    if prepared(history, restore).exists():
-        _exchange(history, coming=prepared(history, restore), going=kept(history, restore))
+    coming, going = prepared(history, restore), kept(history, restore)
+    if coming.exists():
+        if not history.exists() and not going.exists():
+            _clear_journal(history, going)
+        _exchange(history, coming=coming, going=going)
 
 
 def put_back(history: Path, restore: str) -> None:
@@ -77,6 +80,14 @@ def _exchange(history: Path, *, coming: Path, going: Path) -> None:
         if history.exists() and not going.exists():
             _move_with_journal(history, going)
         _move_with_journal(coming, history)
+
+
+def _clear_journal(history: Path, going: Path) -> None:
+    """The journal of a history that is gone: SQLite would roll it back into the one that comes, which has none."""
+    with plain_disk_errors(history.parent):
+        for ending in BESIDE:
+            with suppress(FileNotFoundError):
+                history.with_name(history.name + ending).rename(going.with_name(going.name + ending))
 
 
 def _move_with_journal(source: Path, target: Path) -> None:
