@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mem0_assets.backups.files import plain_disk_errors, sync_folder
+from mem0_assets.errors import RefusedError
 
 # What SQLite keeps beside a database: the journal of a transaction, or the log and its index.
 BESIDE = ("-journal", "-wal", "-shm")
@@ -29,11 +30,15 @@ def kept(history: Path, restore: str) -> Path:
 
 
 def prepare(copy: Path, history: Path, restore: str) -> None:
-    """Lay the backup's copy beside the live history, with its owner and mode. Raises NoSpaceError, BackupsFolderError."""
+    """Lay the backup's copy beside the live history, with its owner and mode.
+
+    Raises NoSpaceError, BackupsFolderError, and RefusedError where it cannot be given to who writes to the live one.
+    """
     target = prepared(history, restore)
     with plain_disk_errors(history.parent):
-        shutil.copyfile(copy, target)
         state = (history if history.exists() else history.parent).stat()
+        _require_giving(history, state.st_uid)
+        shutil.copyfile(copy, target)
         os.chmod(target, state.st_mode & 0o777 if history.exists() else MODE)
         if os.geteuid() == 0:
             os.chown(target, state.st_uid, state.st_gid)
@@ -73,6 +78,15 @@ def aside(history: Path, restore: str) -> Iterator[Path]:
         for ending in ("", *BESIDE):
             if (found := path.with_name(path.name + ending)).exists():
                 yield found
+
+
+def _require_giving(history: Path, owner: int) -> None:
+    """mem0 stores memories without any history where it may not write to the file; root may always."""
+    if os.geteuid() not in (0, owner) and owner != 0:
+        raise RefusedError(
+            f"{history} belongs to the user {owner}, and only root can give it back to them",
+            next_step="Run the restore as root, or as that user",
+        )
 
 
 def _exchange(history: Path, *, coming: Path, going: Path) -> None:

@@ -2,9 +2,13 @@
 
 import os
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from mem0_assets.errors import RefusedError
 from mem0_assets.restores import history_swap
 
 RESTORE = "20260103_133102"
@@ -61,3 +65,26 @@ def test_a_half_written_history_goes_and_comes_back_with_its_journal(tmp_path: P
     assert _texts(history) == [("of the backup", ROWS)]
     history_swap.put_back(history, RESTORE)
     assert _texts(history) == [("live", ROWS)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+@pytest.mark.parametrize(("owner", "refused"), [(4242, True), (4243, False), (0, False)])
+def test_a_history_that_mem0_could_not_write_to_is_refused(owner: int, refused: bool) -> None:
+    """Laid there by the user 4243, in a folder of that user, for the owner of the live one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        history, copy = folder / "history.db", folder / "copy.db"
+        _history(history, "live")
+        _history(copy, "of the backup")
+        os.chown(folder, 4243, 4243)
+        os.chown(history, owner, owner)
+        os.seteuid(4243)
+        try:
+            if refused:
+                with pytest.raises(RefusedError, match="belongs to the user 4242"):
+                    history_swap.prepare(copy, history, RESTORE)
+            else:
+                history_swap.prepare(copy, history, RESTORE)
+        finally:
+            os.seteuid(0)
+        assert history_swap.prepared(history, RESTORE).exists() is not refused
