@@ -209,8 +209,9 @@ class Restore:
         self._tell("swapping")
         with working(self.deployment) as connection:
             there = databases(connection)
+        renames = list(self._renames(there))
         self.record.note("swapping", oids={place.live: there[place.beside] for place in self.places})
-        swap(self.deployment, list(self._renames(there)), end_sessions=self._end_sessions)
+        swap(self.deployment, renames, end_sessions=self._end_sessions)
         self.record.note("swapped")
 
     def finish(self) -> RestoreReport:

@@ -4,14 +4,15 @@ Which of the two happened is asked of the server, by oids: the swap is one trans
 only say what was about to happen. Every part of either way may be done twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.manifest import ManifestError, read_manifest
-from mem0_assets.errors import TableMissingError
+from mem0_assets.errors import NotACollectionError, RefusedError, TableMissingError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import take_census
+from mem0_assets.live.postgres import NotReadableError
 from mem0_assets.restores import history_swap
 from mem0_assets.restores.beside import drop_beside
 from mem0_assets.restores.record import MEANING, Record, unfinished
@@ -49,13 +50,31 @@ def settle(deployment: Deployment, catalog: Catalog, tell: Tell = lambda what: N
 
 
 def is_swapped(deployment: Deployment, record: Record, step: Any) -> bool:
-    """Whether the live names mean what this step was to put there. Raises UnreachableError where the server is away."""
+    """Whether the live names mean what this step was to put there. Raises UnreachableError where the server is away.
+
+    RefusedError where they mean a third thing after a swap: to roll back would remove what the swap put aside.
+    """
     swapping = record.find(step)
     if swapping is None:
         return False
     with working(deployment) as connection:
         there = databases(connection)
-    return all(there.get(name) == oid for name, oid in swapping["oids"].items())
+    others = [name for name, oid in swapping["oids"].items() if there.get(name) != oid]
+    if others and step == "swapping" and not _is_still_beside(record, swapping["oids"], there):
+        raise RefusedError(
+            f"the restore {record.restore} was swapped in, and {', '.join(others)} became another database since",
+            next_step="Rename them so that it is the restored one again, and say --settle; or, where you have put all right"
+            f" by hand, start what writes and move {record.folder} away",
+        )
+    return not others
+
+
+def _is_still_beside(record: Record, oids: Mapping[str, int], there: Mapping[str, int]) -> bool:
+    """Whether the swap did not come: what was loaded still lies beside, or was dropped there, and the old is live."""
+    places = _begun(record)["places"]
+    return any(there.get(place["beside"]) == oids[place["live"]] for place in places) or all(
+        there.get(place["live"]) == place["live_oid"] for place in places
+    )
 
 
 def finish(deployment: Deployment, catalog: Catalog, record: Record, tell: Tell) -> RestoreReport:
@@ -141,8 +160,8 @@ def _accept(deployment: Deployment, catalog: Catalog, record: Record, reason: st
     """The database that is live now is meant to be this one. (Without the lock: it is held by whoever restores.)"""
     try:
         identity = take_census(deployment.postgres).identity
-    except TableMissingError:  # undone, to a database that had no memories
-        return
+    except (TableMissingError, NotACollectionError, NotReadableError):
+        return  # undone, to what was replaced because there were no memories in it, or none to be read
     newest = catalog.newest_verified()
     sequence, by = (newest.sequence if newest else 0), str(_begun(record)["by"])
     catalog.journal.record("identity_accepted", identity=identity.as_json(), sequence=sequence, by=by, reason=reason)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.inventory import Backup
-from mem0_assets.errors import RefusedError, TableMissingError
+from mem0_assets.errors import NotACollectionError, RefusedError, TableMissingError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import CENSUS_SECONDS, read_census
 from mem0_assets.live.postgres import SCHEMA, connect, snapshot
@@ -56,7 +56,7 @@ def written_since(deployment: Deployment) -> Written:
     then: dict[str, int] = verified["namespaces"]
     try:
         now = _count(deployment)
-    except TableMissingError:
+    except (TableMissingError, NotACollectionError):
         now = {}
     names = sorted(then.keys() | now.keys())
     changed = {name: now.get(name, 0) - then.get(name, 0) for name in names if now.get(name, 0) != then.get(name, 0)}
@@ -195,5 +195,5 @@ def _total(deployment: Deployment, database: str) -> int | None:
     """The memories of a database that is kept; None where it holds no such table (the application's, or a loss)."""
     try:
         return sum(_count(deployment, database).values())
-    except TableMissingError:
+    except (TableMissingError, NotACollectionError):
         return None
