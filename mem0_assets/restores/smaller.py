@@ -174,6 +174,7 @@ def restore_smaller(
 ) -> SmallerReport:
     """Do what was planned, as far as it is still to be done, and leave a report of it in the deployment's restores.
 
+    A plan that shows no memory to be replaced or deleted replaces and deletes none: RefusedError, where it would now.
     Raises what `plan_smaller` raises, BusyError, NoSpaceError: then the collection is as it was.
     """
     with alone(deployment):
@@ -227,7 +228,14 @@ class _Deed:
         return write_memories(self._deployment, memories, wish.mode, selection, keep=self._keep, tell=self._tell)
 
     def _keep(self, lost: Iterable[Memory]) -> None:
-        self._kept = write_export(lost, self._replaced, vectors=True)
+        """What a plan did not show was not asked of anybody: mem0 may have written since."""
+        if self._plan.changes.total.lost:
+            self._kept = write_export(lost, self._replaced, vectors=True)
+        elif any(True for _ in lost):
+            raise RefusedError(
+                "mem0 wrote meanwhile to what the plan would not have changed: nothing was written",
+                next_step="Run the same command again: its plan shows what would be lost now",
+            )
 
     def _history(self, cautions: list[str]) -> int | None:
         live, manifest = self._deployment.stores.history, self._plan.backup.manifest

@@ -106,6 +106,18 @@ def test_what_exact_replaces_and_deletes_can_be_put_back(make_deployment: MakeDe
     assert memories_of(deployment) == spoilt
 
 
+def test_what_was_written_after_a_plan_that_lost_nothing_is_not_lost(make_deployment: MakeDeployment) -> None:
+    deployment = forged(make_deployment)
+    restore(deployment, Wish())
+    plan = plan_smaller(deployment, Wish(namespaces=frozenset({"carol"}), mode="exact"))
+    assert plan.changes.total.lost == 0
+    run_sql(deployment, "INSERT INTO memories SELECT gen_random_uuid(), vector, payload FROM memories LIMIT 1")
+    run_sql(deployment, 'UPDATE memories SET payload = payload || \'{"user_id": "carol"}\'')
+    with pytest.raises(RefusedError, match="mem0 wrote meanwhile"):
+        restore_smaller(deployment, plan, by="mark")
+    assert len(memories_of(deployment)) == sum(SMALL.values()) + 1
+
+
 def test_the_history_of_these_memories_comes_back_too(make_deployment: MakeDeployment, tmp_path: Path) -> None:
     history = make_history(tmp_path / "history.db")
     deployment = make_deployment(NAMESPACES, stores={"history": str(history), "roles": False})
