@@ -48,7 +48,8 @@ def restore(
 ) -> RestoreReport:
     """Put a backup ("latest" is the newest verified one) in the place of what is live; `confirm` is the deployment's name.
 
-    One that was interrupted is settled first; where that finished it, its report is the answer, and no new one is begun.
+    One that was interrupted is settled first; where that finished one of this backup, its report is the answer, and no new
+    one is begun.
     Raises ConfigurationError without the confirmation, RefusedError, SessionsHeldError, NoSpaceError, LoadFailedError,
     UnreachableError, BusyError: then what was live is live, and the record says why.
     """
@@ -56,7 +57,9 @@ def restore(
     with holding(deployment) as catalog:
         settled = settle(deployment, catalog, tell)
         if settled and settled.state == "done" and "undoing" not in settled.steps:
-            return settled
+            if backup in ("latest", settled.backup):
+                return settled
+            tell(f"that brought back {settled.backup}: now {backup}, as asked")
         with beginning(deployment, catalog, backup, by=by, end_sessions=end_sessions, tell=tell) as work:
             if safety_backup:
                 work.keep_what_is_there(progress)

@@ -73,3 +73,14 @@ def test_a_restore_can_be_undone_when_what_it_brought_is_no_collection_any_more(
     assert (written_since(deployment).then, written_since(deployment).now) == (77, 0)
     undo(deployment, by="anna", confirm="prd")
     assert fingerprint(deployment) == before
+
+
+def test_the_finish_of_another_backups_restore_is_no_answer(make_deployment: MakeDeployment) -> None:
+    deployment = make_deployment()
+    older = make_backup(deployment).backup.backup
+    before = fingerprint(deployment)
+    run_sql(deployment, "INSERT INTO memories SELECT gen_random_uuid(), vector, payload FROM memories LIMIT 3")
+    newer = make_backup(deployment).backup.backup
+    assert killed_after("swapped", lambda: restore(deployment, newer, by="anna", confirm="prd"))
+    report = restore(deployment, older, by="anna", confirm="prd")
+    assert (report.backup, fingerprint(deployment)) == (older, before)
