@@ -66,6 +66,11 @@ def restore(
     elif namespace or id or mode or reembed:
         wish = wish_of(backup, namespace, id, mode or "missing", history=history, reembed=reembed)
         restore_rows(chosen, wish, only_plan=plan, confirm=confirm)
+    elif not history:
+        raise ConfigurationError(
+            "--no-history is for some memories: a whole restore puts all stores back, which agree with each other",
+            next_step="Say which (--namespace, --id), or --mode missing for all that is gone",
+        )
     else:
         _restore(
             fleet, chosen, backup, confirm, only_plan=plan, end_sessions=end_sessions, safety=not without_safety_backup

@@ -78,3 +78,9 @@ def test_one_that_was_interrupted_is_shown_and_settled(shell: Shell) -> None:
     assert "mem0-assets restore prd --settle" in shell("restore", "prd", "--plan").stdout
     assert shell.json("restore", "prd", "--settle", status=1)["state"] == "rolled_back"
     assert shell.json("restore", "prd", "--settle")["settled"] is None
+
+
+def test_a_word_against_the_history_is_not_passed_over(shell: Shell) -> None:
+    answer = shell.json("restore", "prd", "--no-history", "--confirm", "prd", status=2)
+    assert "--no-history is for some memories" in answer["error"]["message"]
+    assert databases_like(shell.deployment) == [shell.deployment.postgres.database]
