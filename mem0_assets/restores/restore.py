@@ -105,6 +105,7 @@ def beginning(
         there = databases(connection)
     record = new_record(deployment)
     where = places(deployment, plan.backup, there, record.restore)
+    _require_free(where, there)
     contents = files.contents
     work = Restore(deployment, catalog, record, plan.backup, where, there, contents.collection, end_sessions, tell)
     work.made_by = contents.server_version
@@ -272,6 +273,16 @@ class Restore:
             return ["the history was not replayed: that needs PostgreSQL 16"] if self.backup.manifest else []
         verdict, notes = judge_replay(self.catalog, self.backup, replay_history(connection, self.catalog, self.backup))
         return [*notes, *(reason.message for reason in verdict.reasons)]
+
+
+def _require_free(where: list[Place], there: dict[str, int]) -> None:
+    """What has our names before we begin is not ours: to roll back would drop it. Raises RefusedError."""
+    taken = [name for place in where for name in (place.beside, place.kept) if name in there]
+    if taken:
+        raise RefusedError(
+            f"there is a database {taken[0]} already, which this restore did not make",
+            next_step="Does another fleet.yaml restore the same database now? Else say it again: the names are new each time",
+        )
 
 
 def _undo_half(work: Restore, error: BaseException) -> None:

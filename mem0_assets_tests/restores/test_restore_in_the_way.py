@@ -18,6 +18,8 @@ from mem0_assets.errors import NoSpaceError, RefusedError, UnreachableError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
 from mem0_assets.live.programs import find_program
+from mem0_assets.restores.names import beside_name
+from mem0_assets.restores.record import new_record
 from mem0_assets.restores.restore import holding, restore
 from mem0_assets.restores.settling import settle
 from mem0_assets.restores.status import restore_status
@@ -214,6 +216,21 @@ def test_damaged_files_are_refused_before_anything_is_begun(make_deployment: Mak
     with pytest.raises(RefusedError, match="is damaged"):
         restore(deployment, by="anna", confirm="prd")
     assert restore_status(deployment).reports == ()
+
+
+def test_a_database_that_has_our_names_already_is_not_dropped(
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = make_deployment()
+    make_backup(deployment)
+    record = new_record(deployment)
+    theirs = beside_name(deployment.postgres.database, record.restore)
+    run_sql(deployment, f"CREATE DATABASE {theirs}")
+    before = databases_like(deployment)
+    monkeypatch.setattr("mem0_assets.restores.restore.new_record", lambda _: record)
+    with pytest.raises(RefusedError, match=theirs):
+        restore(deployment, by="anna", confirm="prd")
+    assert (databases_like(deployment), record.is_settled()) == (before, True)
 
 
 def test_a_neighbours_old_backup_comes_back_for_the_owner_that_is_here(make_deployment: MakeDeployment) -> None:
