@@ -281,7 +281,7 @@ def _require_free(where: list[Place], there: dict[str, int]) -> None:
     if taken:
         raise RefusedError(
             f"there is a database {taken[0]} already, which this restore did not make",
-            next_step="Does another fleet.yaml restore the same database now? Else say it again: the names are new each time",
+            next_step="Does another fleet.yaml restore the same database? Else say it again: the names are new each time",
         )
 
 
