@@ -12,6 +12,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from mem0_assets.errors import RefusedError
 from mem0_assets.live.postgres import Connection
 
 _NOT_OURS = "n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'"
@@ -115,17 +116,26 @@ def read_tables(connection: Connection, ownership: Ownership, collection: str) -
 
 
 def give(connection: Connection, ownership: Ownership) -> list[str]:
-    """Give all of a restored database (whose connection this is) to its owners, with their grants; what did not go."""
-    owned = connection.execute(_OWNED).fetchall()
-    statements = [
-        sql.SQL("ALTER {} {} OWNER TO {}").format(
-            sql.SQL(row["kind"]),
-            sql.SQL(row["name"]),
-            sql.Identifier(ownership.tables.get(row["key"], ownership.default)),
+    """Give all of a restored database (whose connection this is) to its owners, with their grants; what did not go.
+
+    Raises RefusedError where a table cannot go to whom the live one belongs: mem0 could read it, and not write to it.
+    """
+    notes = []
+    for row in connection.execute(_OWNED).fetchall():
+        owner = ownership.tables.get(row["key"], ownership.default)
+        statement = sql.SQL("ALTER {} {} OWNER TO {}").format(
+            sql.SQL(row["kind"]), sql.SQL(row["name"]), sql.Identifier(owner)
         )
-        for row in owned
-    ]
-    return [*_tried(connection, statements), *_tried(connection, map(sql.SQL, ownership.grants))]
+        failed = _tried(connection, [statement])
+        if failed and row["key"] in ownership.tables:
+            me = sql.Identifier(connection.info.user).as_string()
+            raise RefusedError(
+                f"{row['name']} cannot be given to {owner}, to whom the live one belongs",
+                code="no_right",
+                next_step=f"As a superuser: GRANT {sql.Identifier(owner).as_string()} TO {me}",
+            )
+        notes += failed
+    return [*notes, *_tried(connection, map(sql.SQL, ownership.grants))]
 
 
 def carry_settings(connection: Connection, live: str, restored: str) -> list[str]:
