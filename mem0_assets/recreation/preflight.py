@@ -175,7 +175,7 @@ def _of_volume(volume: Volume) -> Iterator[Ground]:
 def _of_major(now: Configuration) -> Iterator[Ground]:
     """PostgreSQL does not read the data of another major version: the container starts, and stops at once."""
     version, image = now.of("database", "server_version") or "", now.of("files", "postgres_image") or ""
-    tag = _MAJOR.search(image)
+    tag = _MAJOR.search(image.rpartition("/")[2].partition("@")[0])  # a registry's port and a digest have colons, too
     major = (tag[1] or tag[2]) if tag else None
     if version and major and version.partition(".")[0].split()[0] != major:
         what = f"the data are of PostgreSQL {version}, and the next start would use {image}"

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from mem0_assets.backups.accepted_configuration import accept_configuration
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.recreation.preflight import NO_GO, NO_PLACE, Preflight, preflight
@@ -83,6 +85,13 @@ def test_another_major_version_of_postgresql_is_a_no_go(house: House) -> None:
     path = house.folder / "docker-compose.yml"
     path.write_text(path.read_text().replace("pgvector:pg18", "pgvector:pg17"))
     assert codes(preflight(house.deployment)) == {"postgres_major_differs"}
+
+
+@pytest.mark.parametrize("image", ["registry.lan:16/pgvector:pg18", "pgvector/pgvector@sha256:17ab34cd"])
+def test_a_port_and_a_digest_are_no_major_version(house: House, image: str) -> None:
+    path = house.folder / "docker-compose.yml"
+    path.write_text(path.read_text().replace("pgvector/pgvector:pg18", image))
+    assert codes(preflight(house.deployment)) == set()
 
 
 def test_a_backup_that_is_refused_is_a_no_go(house: House) -> None:
