@@ -1,7 +1,7 @@
 """A person's word on a gate: shown what is known, kept with it, taken back; or asked for at an approval service."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mem0_assets.backups.catalog import Catalog
@@ -110,11 +110,12 @@ def revoke(deployment: Deployment, gate: Gate, *, by: str, reason: str) -> GateV
 def require(deployment: Deployment, gate: Gate) -> Approval:
     """The approval that opens a gate now, or a GateClosedError that says what is lacking and which command helps.
 
-    Where fleet.yaml names an approval service and nobody has opened the gate, the service is asked.
+    Where fleet.yaml names an approval service and nobody has opened the gate, the service is asked; not where somebody has
+    taken an approval back, for as long as one holds: then a person opens it again.
     """
     seen = view(deployment, gate, whole=False)
     settings, refusal, asked = deployment.disaster_recovery, "", None
-    if not seen.state.open and settings.approval_url:
+    if not seen.state.open and settings.approval_url and not _taken_back(deployment, gate):
         asked = view(deployment, gate, LATEST)
     if asked and not asked.lacking:
         answer = ask_service(settings, deployment.name, gate, asked.backup, asked.evidence)
@@ -129,6 +130,13 @@ def require(deployment: Deployment, gate: Gate) -> Approval:
             next_step=f"See it: mem0-assets gate {deployment.name} {gate}; open it: {command(deployment, gate)}",
         )
     return seen.state.approval
+
+
+def _taken_back(deployment: Deployment, gate: Gate) -> bool:
+    word, hours = last_word(deployment, gate), deployment.disaster_recovery.gate_hours
+    if word is None or word["event"] != "gate_revoked":
+        return False
+    return datetime.now(UTC) - datetime.fromisoformat(word["at"]) < timedelta(hours=hours)
 
 
 def _require_no_other(deployment: Deployment, gate: Gate) -> None:

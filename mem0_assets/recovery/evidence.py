@@ -17,7 +17,7 @@ from mem0_assets.live.health import look_at_health
 from mem0_assets.recovery.comparison import came_back
 from mem0_assets.recovery.gates import Evidence, Gate
 from mem0_assets.recovery.readiness import containers_there, needed, readiness
-from mem0_assets.recovery.record import Recovery, Stage, current_recovery
+from mem0_assets.recovery.record import Recovery, Stage, current_recovery, last_finished
 
 Look = Callable[[Deployment, str], Iterator[Evidence]]
 
@@ -30,6 +30,16 @@ def evidence_of(deployment: Deployment, gate: Gate, backup: str, *, whole: bool)
             Evidence(f"doctor, {one.name}", one.ok, one.detail, one.fix) for one in examine_deployment(deployment)
         ]
     return lines
+
+
+def _before_it_begins(deployment: Deployment, backup: str) -> Iterator[Evidence]:
+    """Gate A: an approval is for one recovery. A job that is launched once more after its end begins none by itself."""
+    yield from readiness(deployment, backup)
+    last = last_finished(Catalog(deployment).journal)
+    detail = f"the last one was that of {last}" if last else "there was none before"
+    yield Evidence(
+        "recovery", True, detail, needed=True, about=f"one after that of {last}" if last else "the first one"
+    )
 
 
 def _before_teardown(deployment: Deployment, backup: str) -> Iterator[Evidence]:
@@ -104,4 +114,4 @@ def _telegram(deployment: Deployment, backup: str) -> Iterator[Evidence]:
     yield Evidence("message", True, detail, needed=True, about=str(message))
 
 
-_LOOKS: dict[Gate, Look] = {"A": readiness, "B": _before_teardown, "C": _after_cold_start, "D": _telegram}
+_LOOKS: dict[Gate, Look] = {"A": _before_it_begins, "B": _before_teardown, "C": _after_cold_start, "D": _telegram}

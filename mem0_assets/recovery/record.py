@@ -35,6 +35,12 @@ class Recovery:
         return datetime.fromisoformat(self.done[stage]["at"])
 
 
+def last_finished(journal: Journal) -> str | None:
+    """The recovery that came to its end last, by its id."""
+    done = [event["recovery"] for event in journal.events("recovery_stage") if event["stage"] == "telegram"]
+    return done[-1] if done else None
+
+
 def current_recovery(journal: Journal) -> Recovery | None:
     """The recovery that is under way. It ends with its last stage, or when somebody takes gate A back."""
     found: Recovery | None = None

@@ -165,6 +165,18 @@ def test_the_approval_service_is_asked_when_nobody_has_opened_the_gate(
         assert len(service.bodies) == asked  # an open gate is not asked for again
 
 
+def test_what_a_person_has_taken_back_no_service_opens_again(prd: Deployment) -> None:
+    with ApprovalStub(token=None) as service:
+        service.content = {"approved": True, "by": "the pipeline", "reason": "ticket 7"}
+        recovery = prd.disaster_recovery.model_copy(update={"approval_url": f"{service.url}/gates"})
+        asking = prd.model_copy(update={"disaster_recovery": recovery})
+        require(asking, "A")
+        revoke(asking, "A", by="ann", reason="the wrong host")
+        with pytest.raises(GateClosedError, match="ann has taken the approval back: the wrong host"):
+            require(asking, "A")
+        assert len(service.asked) == 1
+
+
 def test_the_service_is_not_asked_for_what_it_cannot_mend(make_deployment: MakeDeployment) -> None:
     with ApprovalStub(token=None) as service:
         settings = {"disaster_recovery": {"approval_url": f"{service.url}/gates"}}

@@ -112,6 +112,15 @@ def test_an_approval_of_one_recovery_opens_nothing_in_the_next(
     assert take_census(prd.postgres).total == 0
 
 
+def test_an_approval_is_for_one_recovery(prd: Deployment, fleet: Fleet, telegram: TelegramStub) -> None:
+    for gate in ("A", "B", "C", "D"):
+        approve(prd, gate, by="ann", reason="because")
+        go_on(fleet)
+    assert go_on(fleet) == []
+    assert current_recovery(Catalog(prd).journal) is None
+    assert view(prd, "A", whole=False).state.standing == "void"
+
+
 def test_without_the_deployments_name_nothing_is_restored(prd: Deployment, fleet: Fleet) -> None:
     approve(prd, "A", by="ann", reason="because")
     go_on(fleet)
