@@ -68,6 +68,11 @@ class Difference:
     against: Source
 
     @property
+    def values(self) -> tuple[Kind, Setting, str | None, str | None]:
+        """What it is, whoever says it: a person accepts the thing, and not the source that was heard that day."""
+        return self.kind, self.setting, self.before, self.after
+
+    @property
     def grave(self) -> bool:
         """Whether data become unreachable, or cannot be asked for."""
         return self.setting in VITAL
@@ -98,8 +103,8 @@ def differences(
     `silent` are the sources that do not answer now, and did: a server that restarts, a Docker that hangs.
     """
     found = [one for setting in (*VITAL, *SERIOUS, *SLIGHT) if (one := changed(now, known, setting))]
-    meant = within(word) if word else []
-    return found + [one for one in within(now, known, silent) if one not in meant]
+    meant = {one.values for one in within(word)} if word else set()
+    return found + [one for one in within(now, known, silent) if one.values not in meant]
 
 
 def within(now: Configuration, known: Configuration = NOTHING, silent: Collection[Source] = ()) -> list[Difference]:
@@ -125,6 +130,8 @@ def changed(now: Configuration, known: Configuration, setting: Setting) -> Diffe
         before, after = known.of(source, setting), now.of(source, setting)
         if before is None and after is None:
             continue
+        if before is None and setting == "embedder_dimensions" and after == now.of("database", "dimensions"):
+            return None  # a newer server says more, and what it says fits
         return None if _same(setting, before, after) else _difference(setting, before, after, source)
     return None
 

@@ -194,6 +194,21 @@ def test_what_a_person_accepted_is_meant_for_as_long_as_it_stays_so() -> None:
     assert kinds(calm(files={**JANUARY, "database": "third"}), pending, word=pending) == {"next_start_differs database"}
 
 
+def test_what_a_person_accepted_is_meant_whoever_says_it_later() -> None:
+    other = {"embedder_dimensions": "768"}
+    word = without(calm(server_container=other, files=other), "server")
+    now = calm(server_container=other, files=other, server=other)
+    assert kinds(word, word) == {"embedder_mismatch embedder_dimensions"}
+    assert kinds(now, now, word=word) == set()
+
+
+def test_a_newer_server_that_says_more_has_changed_nothing() -> None:
+    known = calm(server={"embedder_model": "x"})
+    assert kinds(calm(server={"embedder_model": "x", "embedder_dimensions": "1536"}), known) == set()
+    found = kinds(calm(server={"embedder_model": "x", "embedder_dimensions": "768"}), known)
+    assert "configuration_changed embedder_dimensions" in found
+
+
 def test_what_was_only_seen_first_is_not_meant() -> None:
     pending = calm(files=JANUARY)
     assert kinds(pending, pending) == {f"next_start_differs {setting}" for setting in JANUARY}
