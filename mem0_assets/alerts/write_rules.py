@@ -49,7 +49,7 @@ def judge_writes(
     findings = []
     lost = [memory for memory in writes.missing if memory not in accepted]
     if lost:
-        told = census.total == 0 or len(lost) <= _gone(census, standard)
+        told = _told_empty(census, standard) or len(lost) <= _gone(census, standard)
         command = f"mem0-assets counts {deployment.name}"
         what = _dropped(deployment.name, lost, census.identity.dimensions)
         findings.append(Finding("writes_dropped", "writes_dropped", "critical", what, command, HOLD_SECONDS, told))
@@ -57,6 +57,12 @@ def judge_writes(
     if stopped:
         findings.append(Finding("writes_stopped", "writes_stopped", "warning", stopped, "mem0-assets doctor"))
     return findings
+
+
+def _told_empty(census: Census, standard: Standard) -> bool:
+    """Whether an alarm says already that there is nothing left: not where nothing was expected (`min_rows: 0`)."""
+    expected = standard.limits.min_rows or (standard.previous and standard.previous.total)
+    return census.total == 0 and bool(expected)
 
 
 def _gone(census: Census, standard: Standard) -> int:

@@ -56,6 +56,12 @@ def test_writes_that_are_there_are_no_finding() -> None:
     assert judge(missing()) == []
 
 
+def test_first_writes_that_are_dropped_are_told_where_an_empty_table_is_none() -> None:
+    new, empty = Standard(Limits(min_rows=0), None), census({})
+    (finding,) = judge_writes(deployment(), empty, missing(*IDS), new, accepted=set(), grown_since=None, now=NOW)
+    assert not finding.implied
+
+
 def test_a_write_that_is_nowhere_is_critical_and_names_ids_and_dimensions() -> None:
     (finding,) = judge(missing(*IDS))
     assert (finding.key, finding.kind, finding.severity) == ("writes_dropped", "writes_dropped", "critical")
