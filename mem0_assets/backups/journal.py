@@ -54,12 +54,16 @@ _FACTS: dict[str, set[str]] = {
 }
 
 
+# What each file held, and which state of it that was. Every look asks a journal five times, as five objects; one of a year
+# (17,500 events of hourly backups) takes 0.1 s to read.
+_read: dict[Path, tuple[tuple[int, int, int], list[Event]]] = {}
+
+
 class Journal:
     """One deployment's events, oldest first. `{"event": kind, "at": ISO 8601, ...}` each."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / JOURNAL
-        self._read: tuple[tuple[int, int], list[Event]] | None = None
 
     def record(self, kind: EventKind, **facts: Any) -> Event:
         """Append one event and make sure that it is on disk. Raises OSError; then no reader takes a part for an event."""
@@ -80,10 +84,10 @@ class Journal:
             state = self.path.stat()
         except FileNotFoundError:
             return []
-        key = (state.st_size, state.st_mtime_ns)
-        if self._read is None or self._read[0] != key:
-            self._read = key, [*_parse(self.path.read_bytes())]
-        return self._read[1]
+        key, read = (state.st_ino, state.st_size, state.st_mtime_ns), _read.get(self.path)
+        if read is None or read[0] != key:
+            _read[self.path] = read = key, [*_parse(self.path.read_bytes())]
+        return read[1]
 
 
 def append_line(path: Path, content: dict[str, Any]) -> None:

@@ -33,6 +33,13 @@ def test_another_processes_event_is_seen_at_once(tmp_path: Path) -> None:
     assert len(list(ours.events())) == 2
 
 
+def test_a_file_that_is_as_it_was_is_read_once_however_many_ask(tmp_path: Path) -> None:
+    Journal(tmp_path).record("attempt_failed", **FAILED)
+    (first,) = Journal(tmp_path).events()
+    (second,) = Journal(tmp_path).events()
+    assert first is second
+
+
 def test_a_line_torn_by_a_kill_costs_that_line_only(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.record("attempt_failed", **FAILED)
