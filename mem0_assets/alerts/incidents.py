@@ -107,7 +107,8 @@ def _seen(
     if finding.implied or (now - incident.since).total_seconds() < finding.hold:
         return incident, None
     worse = _rank(incident.severity) > _rank(incident.told_as)
-    quiet = incident.told_at is not None and 0 <= (now - incident.told_at).total_seconds() < cooldown
+    pause = max(cooldown, finding.again)
+    quiet = incident.told_at is not None and 0 <= (now - incident.told_at).total_seconds() < pause
     if quiet and not worse:
         return incident, None
     change: Change = "still" if incident.announced else "opened"

@@ -97,7 +97,8 @@ class Finding:
     """One thing that is wrong now. `key` stays the same while it gets worse or better; `kind` names what it is.
 
     `hold` is how many seconds it may last before anybody is told (a restart). `implied`: another finding says it too,
-    so it is recorded and not told.
+    so it is recorded and not told. `again` is after how many seconds it is told once more, where the fleet's cooldown is
+    shorter: what nobody can end by a word of theirs must not be said every hour.
     """
 
     key: str
@@ -107,6 +108,7 @@ class Finding:
     command: str
     hold: float = 0.0
     implied: bool = False
+    again: float = 0.0
 
 
 # What is done about an empty database, as its incident says it.

@@ -27,6 +27,8 @@ WINDOW = timedelta(days=60)
 # Four times a weekend of 63 hours is ten days, and so longer than the holidays after it.
 FACTOR = 4
 LEAST_PAUSE = timedelta(days=1)
+# A fortnight without anybody is told once a day, and not 84 times.
+SILENCE_SECONDS = 86400.0
 # Before mem0 there were no memories: an earlier time is one that a caller made up.
 MEM0_BEGAN = datetime(2023, 6, 1, tzinfo=UTC)
 
@@ -55,7 +57,8 @@ def judge_writes(
         findings.append(Finding("writes_dropped", "writes_dropped", "critical", what, command, HOLD_SECONDS, told))
     stopped = _stopped(writes.times, grown_since, now)
     if stopped:
-        findings.append(Finding("writes_stopped", "writes_stopped", "warning", stopped, "mem0-assets doctor"))
+        command = "mem0-assets doctor"
+        findings.append(Finding("writes_stopped", "writes_stopped", "warning", stopped, command, again=SILENCE_SECONDS))
     return findings
 
 

@@ -69,6 +69,14 @@ def test_an_incident_is_told_at_its_first_sight_and_not_again_ten_seconds_later(
     assert [watcher.see(tick, ZERO) for tick in range(10, 3600, 600)] == [[]] * 6
 
 
+def test_what_waits_for_longer_than_the_cooldown_is_told_again_only_then(watcher: Watcher) -> None:
+    seldom = replace(DROPPED, again=2 * COOLDOWN)
+    assert watcher.see(0, seldom) == [("opened", "warning")]
+    assert watcher.see(COOLDOWN, seldom) == []
+    assert watcher.see(COOLDOWN + 1, replace(ZERO, again=2 * COOLDOWN)) == [("worse", "critical")]
+    assert watcher.see(3 * COOLDOWN + 1, seldom) == [("still", "warning")]
+
+
 def test_it_is_told_again_when_the_cooldown_is_over_and_then_after_another(watcher: Watcher) -> None:
     watcher.see(0, ZERO)
     assert watcher.see(3599.9, ZERO) == []

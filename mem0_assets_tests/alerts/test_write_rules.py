@@ -97,6 +97,7 @@ def test_a_bot_that_writes_all_day_is_missed_after_a_day() -> None:
     assert stopped(timedelta(hours=24)) == []
     (finding,) = stopped(timedelta(hours=25))
     assert (finding.kind, finding.severity, finding.command) == ("writes_stopped", "warning", "mem0-assets doctor")
+    assert finding.again == 86400
     assert "since 2026-01-26 08:00:00+00:00" in finding.what
     assert "all but one were of 1 h or less" in finding.what
 
