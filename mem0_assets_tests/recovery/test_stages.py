@@ -13,7 +13,9 @@ from mem0_assets.live.census import take_census
 from mem0_assets.recovery.approvals import GateClosedError, approve, revoke, view
 from mem0_assets.recovery.record import STAGES, current_recovery
 from mem0_assets.recovery.stages import StageReport, run_stage
+from mem0_assets.restores.restore import restore
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
+from mem0_assets_tests.restores.killed import killed_after
 from mem0_assets_tests.telegram_stub import TelegramStub, unauthorized
 
 CALM = {"limits": {"warn_rows": 0, "warn_bytes": 0}, "health": {"min_free_bytes": 0}}
@@ -119,6 +121,24 @@ def test_an_approval_is_for_one_recovery(prd: Deployment, fleet: Fleet, telegram
     assert go_on(fleet) == []
     assert current_recovery(Catalog(prd).journal) is None
     assert view(prd, "A", whole=False).state.standing == "void"
+
+
+def test_an_interrupted_restore_of_another_backup_is_not_taken_for_the_approved_one(
+    prd: Deployment, fleet: Fleet
+) -> None:
+    first = restore(prd, by="bob", confirm="prd").backup
+    run_sql(prd, 'INSERT INTO memories SELECT gen_random_uuid(), vector, \'{"user_id": "dora"}\' FROM memories LIMIT 9')
+    second = make_backup(prd).backup.backup
+    run_sql(prd, "DELETE FROM memories")
+    for gate in ("A", "B"):
+        approve(prd, gate, by="ann", reason="because")
+        if gate == "A":
+            go_on(fleet)
+    assert killed_after("swapped", lambda: restore(prd, first, by="bob", confirm="prd"))
+    with pytest.raises(RefusedError, match=f"an interrupted restore of {first} was finished"):
+        go_on(fleet)
+    assert [(one.stage, one.backup) for one in go_on(fleet)] == [("readiness", second), ("restore", second)]
+    assert take_census(prd.postgres).namespaces["dora"] == 9
 
 
 def test_without_the_deployments_name_nothing_is_restored(prd: Deployment, fleet: Fleet) -> None:
