@@ -262,7 +262,8 @@ def judge_recovery_drills(
     if (missed := _missed(deployment.schedule, deployment.schedule.recovery_drill, verified, proven_at, now)) is None:
         return []
     what = f"No recovery has been rehearsed since {missed}."
-    return [Finding("recovery_drill", "recovery_drill_overdue", "warning", what, command)]
+    # Whoever upgrades with older backups has never rehearsed one, and it is due once a month.
+    return [Finding("recovery_drill", "recovery_drill_overdue", "warning", what, command, again=86400)]
 
 
 def _missed(

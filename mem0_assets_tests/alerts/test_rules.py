@@ -399,7 +399,7 @@ def test_a_rehearsal_that_failed_is_critical_and_one_that_is_missing_a_month_lat
     assert judge_recovery_drills(deployment(), [backup()], None, None, NOW) == []
     february = NOW + timedelta(days=30)
     (finding,) = judge_recovery_drills(deployment(), [backup()], None, None, february)
-    assert (finding.kind, finding.severity) == ("recovery_drill_overdue", "warning")
+    assert (finding.kind, finding.severity, finding.again) == ("recovery_drill_overdue", "warning", 86400)
     assert judge_recovery_drills(deployment(), [backup()], None, february, february) == []
 
 
