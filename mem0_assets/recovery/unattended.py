@@ -16,6 +16,7 @@ from mem0_assets.errors import Mem0AssetsError, RefusedError
 from mem0_assets.fleet import Deployment, Fleet
 from mem0_assets.live.emptiness import Emptiness, look_for_memories
 from mem0_assets.recovery.auto_restore import Decision, Watch, decide
+from mem0_assets.restores.record import records
 from mem0_assets.restores.report import RestoreReport
 from mem0_assets.restores.restore import beginning, holding
 from mem0_assets.restores.settling import settle
@@ -38,10 +39,19 @@ def watch_for_emptiness(deployment: Deployment, before: Watch) -> tuple[Watch, D
 
 
 def _loss(deployment: Deployment) -> str:
-    """When the open incident of the loss began; empty where none is open, or no backup could mend it."""
+    """When the open incident of the loss began; empty where none is open, no backup could mend it, or a person is at it.
+
+    Whoever undoes a restore wants what was there before, and be it nothing; until a later backup says that it was not.
+    """
     try:
         newest = Catalog(deployment).newest_verified()
+        last = next(iter(records(deployment)), None)
     except Mem0AssetsError:
+        return ""
+    undone = last.find("undone") if last else None
+    if last and not last.is_settled():
+        return ""
+    if undone and newest and newest.created_at <= datetime.fromisoformat(undone["at"]):
         return ""
     told = [one for one in IncidentBook(deployment.backups).open() if (one.scope, one.key) == ("memories", "count")]
     return told[0].since.isoformat() if told and newest and newest.total else ""
@@ -55,8 +65,10 @@ def restore_into_empty(fleet: Fleet, deployment: Deployment, *, tell: Tell = lam
     """
     with holding(deployment) as catalog:
         settled = settle(deployment, catalog, tell)
-        if settled and settled.state == "done":
+        if settled and settled.state == "done" and "undoing" not in settled.steps:
             return settled
+        if settled and settled.state != "rolled_back":
+            raise RefusedError(f"a person's restore {settled.restore} is {settled.state}: the rest is a person's, too")
         _require_empty(deployment)
         with beginning(deployment, catalog, "latest", by=BY, end_sessions=False, tell=tell) as work:
             work.keep_what_is_there()

@@ -13,7 +13,9 @@ from mem0_assets.live.census import take_census
 from mem0_assets.recovery.auto_restore import Watch
 from mem0_assets.recovery.unattended import restore_into_empty, watch_for_emptiness
 from mem0_assets.restores import restore as restores
+from mem0_assets.restores.undo import undo
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
+from mem0_assets_tests.restores.killed import killed_after
 
 CALM = {"limits": {"warn_rows": 0, "warn_bytes": 0}, "health": {"min_free_bytes": 0}}
 ONE = 'INSERT INTO memories (id, payload) VALUES (gen_random_uuid(), \'{"user_id": "dora"}\')'
@@ -85,3 +87,17 @@ def test_without_a_backup_there_is_nothing_to_restore(prd: Deployment, fleet: Fl
 def test_of_a_database_that_is_away_nothing_is_known(prd: Deployment) -> None:
     away = prd.model_copy(update={"postgres": prd.postgres.model_copy(update={"host": "127.0.0.1", "port": 9})})
     assert watch_for_emptiness(away, Watch())[1].why == "nothing is known of the database"
+
+
+def test_what_a_person_has_undone_is_not_restored_again(prd: Deployment, fleet: Fleet) -> None:
+    assert restore_into_empty(fleet, prd).ok
+    assert undo(prd, by="anna", confirm="prd").state == "undone"
+    observe(fleet, prd, look(fleet, prd).findings)
+    assert take_census(prd.postgres).total == 0
+    assert watch_for_emptiness(prd, Watch())[2] == ""
+
+
+def test_a_restore_that_a_person_has_begun_is_left_to_that_person(prd: Deployment, fleet: Fleet) -> None:
+    observe(fleet, prd, look(fleet, prd).findings)
+    killed_after("loading", lambda: restores.restore(prd, by="anna", confirm="prd"))
+    assert watch_for_emptiness(prd, Watch())[2] == ""
