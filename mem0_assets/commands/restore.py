@@ -202,7 +202,7 @@ def _show_report(report: RestoreReport) -> None:
     memories = f": {report.total:,} memories of {report.backup}" if report.state == "done" else ""
     speaker.verdict(report.ok, f"{name}: the restore {report.restore} is {report.state.replace('_', ' ')}{memories}")
     if report.why:
-        speaker.line(f"  {report.why}; what was live is live", "red")
+        speaker.line("  what was live before is live", "yellow")
     say_reasons(report.verdict.as_json()["reasons"])
     for live, kept in report.kept.items():
         speaker.line(f"  kept: {kept} (it was {live} before)")

@@ -54,14 +54,17 @@ def report_of(record: Record) -> RestoreReport:
     by_name = {step["step"]: step for step in steps}
     begun, verified = by_name.get("begun", {}), by_name.get("verified", {})
     state: Step = steps[-1]["step"]
+    why = by_name.get("rolled_back", {}).get("why")
     reasons = tuple(Reason(**reason) for reason in verified.get("reasons", []))
+    if why and not reasons:
+        reasons = (Reason("restore_failed", why),)
     return RestoreReport(
         restore=record.restore,
         deployment=begun.get("deployment", ""),
         backup=begun.get("backup", ""),
         by=begun.get("by", ""),
         state=state,
-        why=by_name.get("rolled_back", {}).get("why"),
+        why=why,
         verdict=Verdict(reasons),
         total=verified.get("total"),
         namespaces=verified.get("namespaces", {}),

@@ -48,6 +48,9 @@ def swap(deployment: Deployment, renames: Sequence[Rename], *, end_sessions: boo
             except psycopg.errors.ObjectInUse:
                 if not end_sessions or attempt == ATTEMPTS:
                     raise held_by(connection, held) from None
+            except psycopg.errors.LockNotAvailable:  # many who connect at once: each holds the name for a moment
+                if attempt == ATTEMPTS:
+                    raise held_by(connection, held) from None
 
 
 def held_by(connection: Connection, names: Sequence[str]) -> SessionsHeldError:

@@ -76,7 +76,8 @@ def test_one_that_was_interrupted_is_shown_and_settled(shell: Shell) -> None:
     status = shell.json("restore", "prd", "--status", status=1)
     assert "was interrupted" in status["standing"]
     assert "mem0-assets restore prd --settle" in shell("restore", "prd", "--plan").stdout
-    assert shell.json("restore", "prd", "--settle", status=1)["state"] == "rolled_back"
+    settled = shell.json("restore", "prd", "--settle", status=1)
+    assert (settled["state"], settled["reasons"][0]["message"]) == ("rolled_back", "it was interrupted")
     assert shell.json("restore", "prd", "--settle")["settled"] is None
 
 
