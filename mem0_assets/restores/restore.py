@@ -26,7 +26,7 @@ from mem0_assets.restores.plan import plan_restore
 from mem0_assets.restores.record import Record, alone, new_record
 from mem0_assets.restores.report import RestoreReport, report_of
 from mem0_assets.restores.server import admin_of, databases, working
-from mem0_assets.restores.settling import Tell, finish, is_swapped, roll_back, settle
+from mem0_assets.restores.settling import Tell, finish, is_swapped, roll_back, settle, to_be_settled
 from mem0_assets.restores.swap import swap
 from mem0_assets.restores.verification import expected_of, judge_replay, replay_history, verify_memories
 from mem0_assets.restores.writers import require_nobody, running_writers, stop_writers
@@ -220,7 +220,8 @@ class Restore:
 
     def finish(self) -> RestoreReport:
         """What comes after the swap; where it fails, `settle` finishes it."""
-        return finish(self.deployment, self.catalog, self.record, self._tell)
+        with to_be_settled(self.deployment):
+            return finish(self.deployment, self.catalog, self.record, self._tell)
 
     def give_up(self, why: str) -> RestoreReport:
         """Roll back, on purpose."""
@@ -286,15 +287,18 @@ def _require_free(where: list[Place], there: dict[str, int]) -> None:
 
 
 def _undo_half(work: Restore, error: BaseException) -> None:
-    """Roll back what failed before its swap; where even that fails, say what will."""
-    why = str(error) or type(error).__name__
+    """Roll back what failed before its swap; where that cannot be, or not yet, say what to do."""
+    if work.record.is_settled():
+        return
     try:
-        if not work.record.is_settled() and not is_swapped(work.deployment, work.record, "swapping"):
-            work.give_up(why)
+        if not is_swapped(work.deployment, work.record, "swapping"):
+            work.give_up(str(error) or type(error).__name__)
+            return
+        stands = "The databases were swapped, and what writes stands still"
     except Mem0AssetsError as second:
-        if isinstance(error, Mem0AssetsError):
-            step = f"Once that is mended: mem0-assets restore {work.deployment.name} --settle"
-            error.next_step = f"It could not be rolled back yet ({second.message}). {step}"
+        stands = f"It could not be rolled back yet ({second.message})"
+    if isinstance(error, Mem0AssetsError):
+        error.next_step = f"{stands}. Once that is mended: mem0-assets restore {work.deployment.name} --settle"
 
 
 def _hashes(backup: Backup) -> dict[str, str]:

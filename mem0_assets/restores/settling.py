@@ -4,12 +4,13 @@ Which of the two happened is asked of the server, by oids: the swap is one trans
 only say what was about to happen. Every part of either way may be done twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.backups.manifest import ManifestError, read_manifest
-from mem0_assets.errors import NotACollectionError, RefusedError, TableMissingError
+from mem0_assets.errors import Mem0AssetsError, NotACollectionError, RefusedError, TableMissingError
 from mem0_assets.fleet import Deployment
 from mem0_assets.live.census import take_census
 from mem0_assets.live.postgres import NotReadableError
@@ -75,6 +76,19 @@ def _is_still_beside(record: Record, oids: Mapping[str, int], there: Mapping[str
     return any(there.get(place["beside"]) == oids[place["live"]] for place in places) or all(
         there.get(place["live"]) == place["live_oid"] for place in places
     )
+
+
+@contextmanager
+def to_be_settled(deployment: Deployment) -> Iterator[None]:
+    """What fails after a swap leaves the writers standing still: its error says what starts them again."""
+    try:
+        yield
+    except Mem0AssetsError as error:
+        mend = error.next_step or "Mend that"
+        error.next_step = (
+            f"{mend}; then, as what writes may stand still: mem0-assets restore {deployment.name} --settle"
+        )
+        raise
 
 
 def finish(deployment: Deployment, catalog: Catalog, record: Record, tell: Tell) -> RestoreReport:

@@ -25,6 +25,7 @@ from mem0_assets.restores.settling import (
     give_up_undoing,
     is_swapped,
     settle,
+    to_be_settled,
 )
 from mem0_assets.restores.swap import swap
 from mem0_assets.restores.writers import require_nobody, running_writers, stop_writers
@@ -90,7 +91,8 @@ def undo(
             if not is_swapped(deployment, record, "undoing"):
                 give_up_undoing(deployment, catalog, record)
             raise
-        return finish_undoing(deployment, catalog, record)
+        with to_be_settled(deployment):
+            return finish_undoing(deployment, catalog, record)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from mem0_assets.errors import UnreachableError
+from mem0_assets.errors import Mem0AssetsError, UnreachableError
 from mem0_assets.fleet import Deployment
-from mem0_assets.live.containers import ContainerMissingError, docker_of
+from mem0_assets.live.containers import ContainerMissingError, DockerUnreachableError, docker_of
 from mem0_assets.live.endpoints import Answer, ask
 from mem0_assets.live.namespaces import NO_NAMESPACE
 from mem0_assets.restores.server import sessions, targets, working
@@ -46,11 +46,20 @@ def stop_writers(deployment: Deployment, names: Sequence[str]) -> None:
 
 
 def start_writers(deployment: Deployment, names: Sequence[str]) -> None:
-    """Start these containers; those that run already stay as they are. Raises DockerUnreachableError."""
+    """Start these containers; those that run already stay as they are. One that cannot start keeps no other one down.
+
+    Raises DockerUnreachableError, ContainerMissingError.
+    """
+    problems: list[Mem0AssetsError] = []
     if names:
         with docker_of(deployment.containers) as docker:
             for name in names:
-                docker.start(name)
+                try:
+                    docker.start(name)
+                except (ContainerMissingError, DockerUnreachableError) as error:
+                    problems.append(error)
+    if problems:
+        raise problems[0]
 
 
 def require_nobody(deployment: Deployment) -> None:

@@ -16,6 +16,7 @@ from mem0_assets.backups.backup import make_backup
 from mem0_assets.demo.memories import create_collection
 from mem0_assets.errors import NoSpaceError, RefusedError, UnreachableError
 from mem0_assets.fleet import Deployment
+from mem0_assets.live.containers import ContainerMissingError
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
 from mem0_assets.live.programs import find_program
 from mem0_assets.restores.names import beside_name
@@ -302,6 +303,31 @@ def test_the_writers_stand_still_meanwhile_and_run_again_afterwards(
     with holding(deployment) as catalog:
         settle(deployment, catalog)
     assert _states(docker) == ["bot", "mem0_server"]
+
+
+@needs_docker
+def test_a_writer_that_cannot_be_started_does_not_keep_the_others_down(
+    make_deployment: MakeDeployment, docker: DockerEngine
+) -> None:
+    deployment = make_deployment(
+        containers={"server": "mem0_server", "writers": ["bot", "idle"], "docker_url": docker.url}
+    )
+    make_backup(deployment)
+    for name in ("mem0_server", "bot", "idle"):
+        docker.run(name)
+
+    def remove_one(what: str) -> None:
+        if what == "swapping":
+            docker.client.containers.get("mem0_server").remove(force=True)
+
+    with pytest.raises(ContainerMissingError, match="mem0_server") as caught:
+        restore(deployment, by="anna", confirm="prd", tell=remove_one)
+    assert "restore prd --settle" in (caught.value.next_step or "")
+    assert _states(docker) == ["bot", "idle"]
+    docker.run("mem0_server")
+    with holding(deployment) as catalog:
+        report = settle(deployment, catalog)
+    assert (report and report.state, _states(docker)) == ("done", ["bot", "idle", "mem0_server"])
 
 
 def _states(docker: DockerEngine) -> list[str]:
