@@ -41,11 +41,19 @@ class Judged:
     namespaces: dict[str, int]
 
     def memories(self, ids: frozenset[UUID] | None = None) -> Iterator[Memory]:
-        """The chosen memories, read anew; of those only the `ids`. Raises LineError, UnreachableError."""
+        """The chosen memories, read anew; of those only the `ids`. Raises LineError, UnreachableError.
+
+        RefusedError at the end of a file that holds other numbers than when it was judged: what a file has lost since is
+        not to be deleted.
+        """
         wanted = self.selection if ids is None else replace(self.selection, ids=ids)
+        found: Counter[str] = Counter()
         for _, memory, _ in _read(self.path):
             if wanted.takes(memory.id, memory.namespace):
+                found[memory.namespace] += 1
                 yield replace(memory, vector=None) if self.reembed else memory
+        if ids is None and found != self.namespaces:
+            raise RefusedError(f"{self.path} was written to meanwhile", next_step="Once it is complete, say it again")
 
     @property
     def deletes(self) -> Selection:

@@ -282,3 +282,12 @@ def test_new_vectors_need_an_embedder_and_are_never_exact(
         plan_import(deployment, file, "missing")
     with pytest.raises(ConfigurationError, match="exactly"):
         plan_import(narrow, file, "exact")
+
+
+def test_what_a_file_loses_after_it_was_judged_is_not_deleted(deployment: Deployment, exported: Path) -> None:
+    before = _live(deployment)
+    plan = plan_import(deployment, judge_file(exported, ["alice"]), "exact")
+    exported.write_text("".join(exported.read_text().splitlines(keepends=True)[:30]))
+    with pytest.raises(RefusedError, match="was written to meanwhile"):
+        import_memories(deployment, plan, by="alice")
+    assert _live(deployment) == before
