@@ -369,6 +369,12 @@ class Deployment(_Strict):
     disaster_recovery: DisasterRecovery = DisasterRecovery()
     auto_restore: AutoRestore = "confirm"
 
+    @model_validator(mode="after")
+    def _two_databases(self) -> Self:
+        if self.stores.application == self.postgres.database:
+            raise ValueError("stores.application is mem0's second database, and not that of the memories")
+        return self
+
     @property
     def application(self) -> Postgres | None:
         """The application's database: on the server of the memories, by the same role."""

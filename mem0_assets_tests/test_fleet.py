@@ -119,6 +119,10 @@ MISTAKES = {
     "an unknown key at the top": ("backup_root: x\n" + SMALLEST, "backup_root: unknown key"),
     "an unknown key in a deployment": (SMALLEST + "    limit: {}\n", "deployments.prd.limit: unknown key"),
     "a key that the file may not set": (SMALLEST + "    backups: /x\n", "deployments.prd.backups: unknown key"),
+    "one database for two": (
+        SMALLEST + "    stores: {application: mem0}\n",
+        "stores.application is mem0's second database",
+    ),
     "a misspelt limit": (SMALLEST + "    limits: {max_dorp: 0.1}\n", "deployments.prd.limits.max_dorp: unknown key"),
     "a number as text": (
         SMALLEST.replace("user:", "port: '5432', user:"),
