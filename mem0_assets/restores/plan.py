@@ -32,17 +32,30 @@ from mem0_assets.verdicts import Reason, Verdict
 # long as the vectors, and an HNSW index holds each vector a second time.
 ROOM_PER_BYTE = {"sql": 1.0, "binary": 2.5}
 ROOM_FOR_WAL = 256 << 20
+# Other tables whose rows may be memories: a whole restore swaps the database, and them with it. mem0's own have its names.
+_NEIGHBOURS = """
+    SELECT c.relname::text AS name FROM pg_class c
+     WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'p')
+       AND NOT c.relname = ANY (ARRAY[%s, %s || '_entities', 'mem0migrations', 'mem0migrations_entities'])
+       AND (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+               AND a.attname IN ('id', 'vector', 'payload')) = 3
+     ORDER BY 1
+"""
 
 
 @dataclass(frozen=True)
 class Live:
-    """What the live database holds now. `total` is None where it could not be counted, and `problem` says why."""
+    """What the live database holds now. `total` is None where it could not be counted, and `problem` says why.
+
+    `neighbours` are the collections there that are another mem0's.
+    """
 
     total: int | None
     namespaces: Mapping[str, int]
     newest: datetime | None
     identity: dict[str, Any] | None
     problem: str | None
+    neighbours: tuple[str, ...] = ()
 
     @property
     def dimensions(self) -> int | None:
@@ -216,7 +229,10 @@ def _compared(deployment: Deployment, backup: Backup, live: Live) -> tuple[Diffe
 
 def _counted(connection: Connection, census: Census) -> Live:
     newest = newest_memory(connection, census.collection)
-    return Live(census.total, census.namespaces, newest, census.identity.as_json(), None)
+    collection = census.collection
+    rows = connection.execute(_NEIGHBOURS, (SCHEMA, collection, collection)).fetchall()
+    neighbours = tuple(row["name"] for row in rows)
+    return Live(census.total, census.namespaces, newest, census.identity.as_json(), None, neighbours)
 
 
 def _nothing(deployment: Deployment) -> Live:
@@ -245,6 +261,9 @@ def _expected_seconds(catalog: Catalog, backup: Backup) -> float | None:
 
 def _cautions(deployment: Deployment, backup: Backup, live: Live, embedder: RunningEmbedder | None) -> Iterator[str]:
     yield from _embedder_cautions(backup, live, embedder)
+    if live.neighbours:
+        what = f"The database also holds the collections {', '.join(live.neighbours)}"
+        yield f"{what}: they go back to the time of the backup with it. --mode missing writes to this collection alone."
     manifest = backup.manifest
     if deployment.application and (manifest is None or manifest.application is None):
         yield f"The backup does not hold {deployment.application.database}: users and keys stay as they are."

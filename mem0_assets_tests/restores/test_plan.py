@@ -104,6 +104,17 @@ def test_an_embedder_of_other_dimensions_is_told(
     assert any("gives 768 dimensions, the backup has 8" in caution for caution in plan.cautions)
 
 
+def test_another_mem0s_collection_in_the_same_database_is_named(make_deployment: MakeDeployment) -> None:
+    deployment = make_deployment()
+    make_backup(deployment)
+    for table in ("openmemory", "memories_entities", "mem0migrations"):
+        run_sql(deployment, f"CREATE TABLE {table} (LIKE memories INCLUDING ALL)")
+    run_sql(deployment, "CREATE TABLE notes (id uuid)")
+    plan = plan_restore(deployment)
+    assert plan.live.neighbours == ("openmemory",)
+    assert any("also holds the collections openmemory: they go back" in caution for caution in plan.cautions)
+
+
 def test_a_role_that_may_not_is_told_the_exact_grants(make_deployment: MakeDeployment) -> None:
     deployment = make_deployment()
     make_backup(deployment)
