@@ -20,7 +20,7 @@ from mem0_assets.backups.legacy import examine_legacy
 from mem0_assets.backups.memories import read_memories
 from mem0_assets.errors import NotACollectionError, RefusedError, TableMissingError, UnreachableError
 from mem0_assets.fleet import Deployment
-from mem0_assets.live.census import CENSUS_SECONDS, Census, read_census
+from mem0_assets.live.census import CENSUS_SECONDS, Census, collections, read_census
 from mem0_assets.live.memories import Selection, read_deployment
 from mem0_assets.live.newest import newest_memory
 from mem0_assets.live.postgres import SCHEMA, Connection, connect, snapshot
@@ -32,15 +32,6 @@ from mem0_assets.verdicts import Reason, Verdict
 # long as the vectors, and an HNSW index holds each vector a second time.
 ROOM_PER_BYTE = {"sql": 1.0, "binary": 2.5}
 ROOM_FOR_WAL = 256 << 20
-# Other tables whose rows may be memories: a whole restore swaps the database, and them with it. mem0's own have its names.
-_NEIGHBOURS = """
-    SELECT c.relname::text AS name FROM pg_class c
-     WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'p')
-       AND NOT c.relname = ANY (ARRAY[%s, %s || '_entities', 'mem0migrations', 'mem0migrations_entities'])
-       AND (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
-               AND a.attname IN ('id', 'vector', 'payload')) = 3
-     ORDER BY 1
-"""
 
 
 @dataclass(frozen=True)
@@ -229,9 +220,8 @@ def _compared(deployment: Deployment, backup: Backup, live: Live) -> tuple[Diffe
 
 def _counted(connection: Connection, census: Census) -> Live:
     newest = newest_memory(connection, census.collection)
-    collection = census.collection
-    rows = connection.execute(_NEIGHBOURS, (SCHEMA, collection, collection)).fetchall()
-    neighbours = tuple(row["name"] for row in rows)
+    own = {census.collection, f"{census.collection}_entities", "mem0migrations", "mem0migrations_entities"}
+    neighbours = tuple(name for name in collections(connection) if name not in own)
     return Live(census.total, census.namespaces, newest, census.identity.as_json(), None, neighbours)
 
 
