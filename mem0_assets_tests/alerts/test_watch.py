@@ -79,7 +79,7 @@ def kinds(fleet: Fleet, deployment: Deployment) -> dict[str, list[str]]:
     return {scope: [one.kind for one in findings if not one.implied] for scope, findings in found.items()}
 
 
-FINE: dict[str, list[str]] = {scope: [] for scope in ("reach", "memories", "writes", "backups", "drills", "restores")}
+FINE: dict[str, list[str]] = {"reach": [], "memories": [], "writes": [], "backups": [], "drills": [], "restores": []}
 
 
 def test_a_deployment_that_is_well_and_backed_up_has_no_findings(backed_up: Deployment, make_fleet: MakeFleet) -> None:

@@ -474,6 +474,8 @@ def test_what_reads_one_database_takes_turns_and_so_do_drills(project: Project) 
         "prd__restore_drill": "scratch_server",
         "prd__recovery_drill": "scratch_server",
         "prd__restored_when_empty": "prd_database",
+        "prd__restore_plan": None,
+        "prd__restore": "prd_database",
         **{f"prd__gate_{letter}": None for letter in "abcd"},
         **{f"prd__recovery_{stage}": "prd_database" for stage in STAGES},
         "prd_backup_checks": "prd_database",
