@@ -27,7 +27,7 @@ from mem0_assets.live.programs import Program, find_program
 from mem0_assets.restores.loader import Loader, dump_of
 from mem0_assets.restores.machine import index_build_parameters
 from mem0_assets.restores.names import beside_name, kept_name
-from mem0_assets.restores.ownership import Ownership, carry_settings, existing_role, give, owner_of, read_tables
+from mem0_assets.restores.ownership import Ownership, carry_grants, existing_role, give, owner_of, read_tables
 from mem0_assets.restores.scratch import DATABASE, connect_scratch, scratch_major, scratch_server
 from mem0_assets.restores.server import WORK_SECONDS, admin_of, working
 
@@ -79,7 +79,7 @@ def load_beside(
         database, owner = sql.Identifier(place.beside), sql.Identifier(ownership.owner)
         make = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'")
         connection.execute(make.format(database, owner))
-        notes = carry_settings(connection, place.live, place.beside)
+        notes = carry_grants(connection, place.live, place.beside)
         major = connection.info.server_version // 10000
     settings, program = connection_settings(admin_of(deployment, place.beside)), find_program("psql", major)
     with _full_disk_told():

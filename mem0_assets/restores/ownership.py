@@ -138,8 +138,8 @@ def give(connection: Connection, ownership: Ownership) -> list[str]:
     return [*notes, *_tried(connection, map(sql.SQL, ownership.grants))]
 
 
-def carry_settings(connection: Connection, live: str, restored: str) -> list[str]:
-    """What was granted and set on the live database itself, for the restored one; what did not go, as sentences."""
+def carry_grants(connection: Connection, live: str, restored: str) -> list[str]:
+    """What was granted on the live database itself, for the restored one; what did not go, as sentences."""
     database = sql.Identifier(restored)
     grants = connection.execute(_DATABASE_GRANTS, (live,)).fetchall()
     statements = [sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database)] if grants else []
@@ -147,7 +147,15 @@ def carry_settings(connection: Connection, live: str, restored: str) -> list[str
         grant = sql.SQL("GRANT {} ON DATABASE {} TO {}{}")
         words = (sql.SQL(row["privilege"]), database, sql.SQL(row["grantee"]), sql.SQL(row["option"]))
         statements.append(grant.format(*words))
-    notes = _tried(connection, statements)
+    return _tried(connection, statements)
+
+
+def carry_settings(connection: Connection, live: str, restored: str) -> list[str]:
+    """What was set on the live database itself, for the restored one; what did not go, as sentences.
+
+    Only when all is loaded and verified: `default_transaction_read_only` is a good way to keep mem0 from writing.
+    """
+    database, notes = sql.Identifier(restored), list[str]()
     for row in connection.execute(_SETTINGS, (live,)).fetchall():
         notes += _set(connection, database, row["role"], row["name"], row["value"])
     return notes

@@ -22,6 +22,7 @@ from mem0_assets.live.postgres import Connection, connect
 from mem0_assets.restores import history_swap
 from mem0_assets.restores.beside import Place, load_beside, places
 from mem0_assets.restores.checks import check_application
+from mem0_assets.restores.ownership import carry_settings
 from mem0_assets.restores.plan import plan_restore
 from mem0_assets.restores.record import Record, alone, new_record
 from mem0_assets.restores.report import RestoreReport, report_of
@@ -213,8 +214,10 @@ class Restore:
         self._tell("swapping")
         with working(self.deployment) as connection:
             there = databases(connection)
-        renames = list(self._renames(there))
-        self.record.note("swapping", oids={place.live: there[place.beside] for place in self.places})
+            renames = list(self._renames(there))
+            notes = [note for place in self.places for note in carry_settings(connection, place.live, place.beside)]
+        oids = {place.live: there[place.beside] for place in self.places}
+        self.record.note("swapping", oids=oids, notes=notes)
         swap(self.deployment, renames, end_sessions=self._end_sessions)
         self.record.note("swapped")
 

@@ -29,6 +29,7 @@ from mem0_assets_tests.conftest import SMALL, MakeDeployment, open_connection, r
 from mem0_assets_tests.docker_engine import DockerEngine, docker_engine, needs_docker
 from mem0_assets_tests.forged import forge, forge_legacy
 from mem0_assets_tests.freezing import freeze, thaw
+from mem0_assets_tests.restores.conftest import MakeWhole
 from mem0_assets_tests.restores.contents import databases_like, fingerprint, query
 from mem0_assets_tests.restores.killed import killed_after
 from mem0_assets_tests.small_disk import fill, small_disk
@@ -217,6 +218,19 @@ def test_damaged_files_are_refused_before_anything_is_begun(make_deployment: Mak
     with pytest.raises(RefusedError, match="is damaged"):
         restore(deployment, by="anna", confirm="prd")
     assert restore_status(deployment).reports == ()
+
+
+def test_a_live_database_that_was_made_read_only_is_replaced_by_one_that_is_too(make_whole: MakeWhole) -> None:
+    """As somebody does who wants nothing to be written until the memories are back."""
+    deployment = make_whole()
+    name = deployment.postgres.database
+    before = fingerprint(deployment)
+    make_backup(deployment)
+    run_sql(deployment, "TRUNCATE memories")
+    run_sql(deployment, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    report = restore(deployment, by="anna", confirm="prd")
+    assert (report.state, fingerprint(deployment)) == ("done", before)
+    assert query(deployment, "SHOW default_transaction_read_only") == [{"default_transaction_read_only": "on"}]
 
 
 def test_a_database_that_has_our_names_already_is_not_dropped(
