@@ -109,7 +109,7 @@ def beginning(
     _require_free(where, there)
     contents = files.contents
     work = Restore(deployment, catalog, record, plan.backup, where, there, contents.collection, end_sessions, tell)
-    work.made_by = contents.server_version
+    work.made_by, work.live_before = contents.server_version, plan.live.total
     record.note(
         "begun",
         deployment=deployment.name,
@@ -149,6 +149,7 @@ class Restore:
         self.backup = backup
         self.places = where
         self.made_by: str | None = None
+        self.live_before: int | None = None
         self._stopped: list[str] = []
         self._there = there
         self._expected = expected_of(deployment, backup, collection)
@@ -219,7 +220,7 @@ class Restore:
         oids = {place.live: there[place.beside] for place in self.places}
         self.record.note("swapping", oids=oids, notes=notes)
         swap(self.deployment, renames, end_sessions=self._end_sessions)
-        self.record.note("swapped")
+        self.record.note("swapped", notes=self._written_meanwhile())
 
     def finish(self) -> RestoreReport:
         """What comes after the swap; where it fails, `settle` finishes it."""
@@ -244,6 +245,17 @@ class Restore:
             if place.live_oid is not None:
                 yield place.live, place.kept
             yield place.beside, place.live
+
+    def _written_meanwhile(self) -> list[str]:
+        """What came into the live memories, or went, while the backup was loaded: nobody else will look for it there."""
+        kept = next(place.kept for place in self.places if place.store == "postgres")
+        try:
+            now = take_census(self.deployment.postgres.model_copy(update={"database": kept})).total
+        except Mem0AssetsError:  # there was none before, or no table in it
+            return []
+        if self.live_before in (None, now):
+            return []
+        return [f"It was written to while the backup was loaded ({self.live_before} memories, then {now}): see {kept}"]
 
     def _verified(self) -> tuple[Verdict, dict[str, Any]]:
         manifest, notes, verdict = self.backup.manifest, [], OK

@@ -5,7 +5,7 @@ import pytest
 from mem0_assets.backups.backup import make_backup
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.errors import ConfigurationError
-from mem0_assets.restores.restore import restore
+from mem0_assets.restores.restore import Restore, restore
 from mem0_assets_tests.conftest import SMALL, MakeDeployment, run_sql
 from mem0_assets_tests.restores.contents import databases_like, fingerprint, query
 
@@ -39,6 +39,23 @@ def test_the_safety_backup_is_neither_the_newest_verified_nor_a_refusal(make_dep
     assert catalog.find("latest").backup == backup.backup
     assert catalog.last_refusal() is None
     assert make_backup(deployment).verdict.ok  # the new identity is accepted
+
+
+def test_what_was_written_while_the_backup_was_loaded_is_kept_and_told(
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = make_deployment()
+    make_backup(deployment)
+    load = Restore.load
+
+    def load_and_be_written_to(work: Restore) -> None:
+        load(work)
+        run_sql(deployment, "INSERT INTO memories SELECT gen_random_uuid(), vector, payload FROM memories LIMIT 2")
+
+    monkeypatch.setattr(Restore, "load", load_and_be_written_to)
+    report = restore(deployment, by="anna", confirm="prd")
+    kept = report.kept[deployment.postgres.database]
+    assert f"It was written to while the backup was loaded (77 memories, then 79): see {kept}" in report.cautions
 
 
 @pytest.mark.parametrize("confirm", ["", "PRD", "test", "prd "])
