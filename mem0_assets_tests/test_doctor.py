@@ -73,7 +73,7 @@ def test_a_file_that_is_no_history_is_no_store(whole: Deployment) -> None:
 
 
 def test_a_database_that_is_none_of_mem0s_is_no_application(whole: Deployment) -> None:
-    stores = whole.stores.model_copy(update={"application": whole.postgres.database})
+    stores = whole.stores.model_copy(update={"application": "postgres"})
     seen = doctor(whole.model_copy(update={"stores": stores}))["application"]
     assert not seen.ok
     assert "is none of mem0's: it has no table alembic_version" in seen.detail

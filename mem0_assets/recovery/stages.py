@@ -121,11 +121,6 @@ def _restore(work: Work) -> dict[str, Any]:
         end_sessions=work.end_sessions,
         tell=work.tell,
     )
-    if report.backup != work.approval.backup:  # what was interrupted is brought to its end first, whoever began it
-        raise RefusedError(
-            f"an interrupted restore of {report.backup} was finished, which nobody has approved here",
-            next_step=f"Look at it: mem0-assets restore {work.deployment.name} --plan; then run this stage again",
-        )
     if not report.ok:
         raise RefusedError(f"{report.backup} was not restored: {report.why or report.verdict.sentence()}")
     return {"restore": report.restore, "report": report.as_json()}

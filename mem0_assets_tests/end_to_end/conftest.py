@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import pytest
 import requests
@@ -22,8 +24,9 @@ import yaml
 from mem0_assets.alerts.spool import Spool
 from mem0_assets.backups.backup import make_backup
 from mem0_assets.demo.memories import INCIDENT
-from mem0_assets.fleet import Deployment, Fleet, load_fleet
+from mem0_assets.fleet import Deployment, Fleet, Schedule, load_fleet
 from mem0_assets.live.embedded import SUPERUSER, EmbeddedServer
+from mem0_assets.timetable import next_fire
 from mem0_assets_tests.conftest import make_database, run_sql, start_server
 from mem0_assets_tests.mem0_environments import environment
 from mem0_assets_tests.openai_stub import OpenAIStub
@@ -38,6 +41,8 @@ LAUNCH = """mutation($parameters: ExecutionParams!) { launchRun(executionParams:
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 TICKS = """{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors {
     name sensorState { ticks { status timestamp error { message } } } } } } } }"""
+# Full hours, half hours and quarters apart: in one of them the next half hour is quiet.
+ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "Asia/Tokyo", "Australia/Eucla", "Pacific/Marquesas")
 ALARM = ("fleet_census", "run_alerts", "check_alerts")
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
@@ -202,13 +207,22 @@ def loss(dagster_dev: DagsterDev) -> Loss:
     return Loss(len(runs), dev.telegram.texts[0], prd_run, statuses[0], test_run, statuses[1])
 
 
+def _quiet_zone() -> str:
+    """A time zone in which nothing fires in the next minutes: a backup at the full hour is none that a test has begun."""
+    now, lines = datetime.now(UTC), [line for line in Schedule().model_dump().values() if line and " " in line]
+    soonest = {zone: min(next_fire(line, ZoneInfo(zone), now) for line in lines) for zone in ZONES}
+    return max(soonest, key=lambda zone: soonest[zone])
+
+
 def _write_fleet(folder: Path, server: EmbeddedServer, telegram: TelegramStub) -> Path:
     deployments: dict[str, Mapping[str, object]] = {}
+    zone = _quiet_zone()
     for name in ("prd", "test"):
         place = {"host": str(server.socket_folder), "port": server.port or 5432, "user": SUPERUSER}
         deployments[name] = {
             "postgres": {**place, "database": f"mem0_{name}_{os.getpid()}"},
             "limits": {"warn_bytes": 0},
+            "schedule": {"timezone": zone},
             "health": {"min_free_bytes": 0},  # however full the disk of this machine is
         }
     path = folder / "fleet.yaml"

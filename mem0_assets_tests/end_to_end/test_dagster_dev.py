@@ -1,9 +1,8 @@
 """The whole house under a real `dagster dev`: guarding from the first minute, and driven over GraphQL as the UI does."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from mem0_assets.backups.catalog import Catalog
 from mem0_assets.demo.memories import INCIDENT
@@ -47,12 +46,12 @@ def test_sensors_and_schedules_are_on_without_a_click(dagster_dev: DagsterDev) -
 
 def test_where_tiers_fall_on_the_same_minute_there_is_one_tick(dagster_dev: DagsterDev) -> None:
     """1 February 2032 is a Sunday and the first of a month: hourly, daily, weekly and monthly lines all meet at 02:30."""
-    start = datetime(2032, 2, 1, 1, 59, tzinfo=UTC).timestamp()
+    zone = dagster_dev.fleet.deployment("prd").schedule.zone
+    start = datetime(2032, 2, 1, 1, 59, tzinfo=zone).timestamp()
     schedule = {**REPOSITORY, "scheduleName": "prd_backup"}
     data = dagster_dev.ask(FUTURE, schedule=schedule, **{"from": start, "until": start + 2 * 3600})
     fires = [
-        datetime.fromtimestamp(one["timestamp"], ZoneInfo("UTC"))
-        for one in data["scheduleOrError"]["futureTicks"]["results"]
+        datetime.fromtimestamp(one["timestamp"], zone) for one in data["scheduleOrError"]["futureTicks"]["results"]
     ]
     assert [f"{fire:%H:%M}" for fire in fires] == ["02:00", "02:30", "03:00"]
 

@@ -213,11 +213,11 @@ def test_an_id_that_mem0_inserts_meanwhile_stays_mem0s(deployment: Deployment) -
 @pytest.mark.usefixtures("patient")
 def test_a_memory_that_mem0_updates_meanwhile_is_spared_where_it_is_newer(deployment: Deployment) -> None:
     before = memories_of(deployment)
-    incoming = [with_payload(memory, updated_at="2026-02-01T00:00:00Z") for memory in before[:3]]
-    updated = '{"updated_at": "2026-02-01T00:00:01Z"}'
+    incoming = [with_payload(memory, updated_at="2100-02-01T00:00:00Z") for memory in before[:3]]
+    updated = '{"updated_at": "2100-02-01T00:00:01Z"}'
     theirs = f"UPDATE memories SET payload = payload || '{updated}' WHERE id = '{before[1].id}'"
     assert write_behind(deployment, theirs, incoming, "newer") == Change(replaced=2, unchanged=1)
-    assert json.loads(memories_of(deployment)[1].payload or "")["updated_at"] == "2026-02-01T00:00:01Z"
+    assert json.loads(memories_of(deployment)[1].payload or "")["updated_at"] == "2100-02-01T00:00:01Z"
 
 
 @pytest.mark.usefixtures("patient")
