@@ -46,7 +46,8 @@ def swap(deployment: Deployment, renames: Sequence[Rename], *, end_sessions: boo
                         connection.execute(rename.format(sql.Identifier(old), sql.Identifier(new)))
                 return
             except psycopg.errors.ObjectInUse:
-                if not end_sessions or attempt == ATTEMPTS:
+                somebody = not end_sessions and sessions(connection, held)
+                if somebody or attempt == ATTEMPTS:  # else the server's own: vacuum, or one that is just going
                     raise held_by(connection, held) from None
             except psycopg.errors.LockNotAvailable:  # many who connect at once: each holds the name for a moment
                 if attempt == ATTEMPTS:
