@@ -53,33 +53,23 @@ def _build_stage(
 ) -> dg.AssetsDefinition:
     title = GATES[STAGES[stage]][0]
     description = f"{DESCRIPTIONS[stage]} Refuses to start without gate {STAGES[stage]}, {title}."
-    pool = f"{deployment.name}_database"
-
-    @dg.asset(
+    asset = dg.asset(
         key=stage_key(deployment, stage),
         deps=deps,
         group_name=recovery_group(deployment),
         description=description,
         kinds={"postgres"},
         owners=owners,
-        pool=pool,
+        pool=f"{deployment.name}_database",
     )
+
     def done(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         return _run(context, fleet, deployment, stage, RestoreWord())
 
-    @dg.asset(
-        key=stage_key(deployment, stage),
-        deps=deps,
-        group_name=recovery_group(deployment),
-        description=description,
-        kinds={"postgres"},
-        owners=owners,
-        pool=pool,
-    )
     def restored(context: dg.AssetExecutionContext, config: RestoreWord) -> dg.MaterializeResult[None]:
         return _run(context, fleet, deployment, stage, config)
 
-    return restored if stage == "restore" else done
+    return asset(restored) if stage == "restore" else asset(done)
 
 
 def _run(
